@@ -1,0 +1,193 @@
+# postback: a PostgreSQL extension (extension/) and its HTTP daemon (shim/).
+#
+# The first half needs nothing but make: it is what runs on a bare machine.
+# The second half needs PGXS; the first calls it with BUILDING=1.
+
+PG_CONFIG ?= pg_config
+
+# Where the daemon and its systemd units are installed.
+SBINDIR ?= /usr/local/sbin
+UNITDIR ?= /usr/local/lib/systemd/system
+
+# make run
+PORT ?= 8080
+DATA ?= .demo
+
+# make check: empty for all, or any of unit regress isolation tap lint
+TESTS ?=
+
+ifndef BUILDING
+
+BUILD = $(MAKE) --no-print-directory BUILDING=1
+
+.PHONY: default all install uninstall installcheck check run bench clean help packages
+
+default: all
+	@echo "Built. 'make help' tells what else there is."
+
+all installcheck:
+	+@$(BUILD) $@
+
+install uninstall: all
+	+@$(BUILD) $@
+
+run:
+	@PORT='$(PORT)' DATA='$(DATA)' PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/run
+
+check:
+	@TESTS='$(TESTS)' PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/check
+
+bench:
+	@PG_CONFIG='$(PG_CONFIG)' exec bash tests/bench/run
+
+packages:
+	@PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/install-packages build run check
+
+clean:
+	rm -rf .build postback.so postback--*.sql shim/postbackd
+
+help:
+	@echo 'make            build the extension and the daemon'
+	@echo 'make install    install both (PG_CONFIG=$(PG_CONFIG) SBINDIR=$(SBINDIR) UNITDIR=$(UNITDIR) DESTDIR=$(DESTDIR))'
+	@echo 'make run        a demonstration in a private cluster; Ctrl-C stops it (PORT=$(PORT) DATA=$(DATA))'
+	@echo 'make check      run every test in private clusters (TESTS="unit regress isolation tap lint")'
+	@echo 'make bench      measure'
+	@echo 'make packages   install the Debian packages that the above need, where missing'
+	@echo 'make clean      remove everything that was built'
+
+else
+
+POSTBACK_VERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" postback.control)
+
+ifeq ($(shell command -v $(PG_CONFIG)),)
+$(error $(PG_CONFIG) not found: install the development packages ('make packages' on Debian), or set PG_CONFIG)
+endif
+
+B = .build
+CORE_SOURCES = $(sort $(wildcard extension/core/*.c))
+CORE_OBJECTS = $(CORE_SOURCES:%.c=$(B)/%.o)
+EXTENSION_OBJECTS = $(patsubst %.c,$(B)/%.o,$(sort $(wildcard extension/*.c)))
+SHIM_OBJECTS = $(patsubst %.c,$(B)/%.o,$(sort $(wildcard shim/*.c)))
+INSTALL_SOURCES = $(sort $(shell find extension/install -name '*.sql'))
+
+# Unit tests: test_* of the core, shim_test_* of the daemon; each built plain and once more with sanitizers.
+CORE_TESTS = $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/test_*.c)))
+SHIM_TESTS = $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/shim_test_*.c)))
+SHIM_TESTED = $(filter-out $(B)/shim/main.o,$(SHIM_OBJECTS))
+sanitized = $(patsubst $(B)/%,$(B)/sanitized/%,$(1))
+
+UNITS = postbackd-serve.service postbackd-send.service
+
+MODULE_big = postback
+EXTENSION = postback
+DATA_built = postback--$(POSTBACK_VERSION).sql
+OBJS = $(EXTENSION_OBJECTS) $(CORE_OBJECTS)
+PG_CPPFLAGS = -DPOSTBACK_VERSION='"$(POSTBACK_VERSION)"'
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter
+
+# No bitcode: the functions here gain nothing from being inlined.
+override with_llvm := no
+override DATA :=
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# Our own flags for what knows nothing of PostgreSQL's headers.
+OWN_CFLAGS = -std=c11 -Wall -Wextra -Werror -Wmissing-prototypes -O2 -g -fstack-protector-strong
+OWN_CPPFLAGS = -Iextension/core
+SANITIZE = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+SHIM_PACKAGES = libmicrohttpd libpq libcurl libcares libcrypto
+SHIM_CFLAGS := $(shell pkg-config --cflags $(SHIM_PACKAGES))
+SHIM_LIBS := $(shell pkg-config --libs $(SHIM_PACKAGES))
+DEPEND = -MMD -MP
+
+.PHONY: unit
+unit: $(foreach test,$(CORE_TESTS) $(SHIM_TESTS),$(B)/unit/$(test) $(B)/sanitized/$(test))
+
+all: shim/postbackd
+
+# Everything is built again when the flags, the server or the version change.
+FLAGS = $(CC) $(POSTBACK_VERSION) $(shell $(PG_CONFIG) --version) $(CPPFLAGS) $(CFLAGS) $(OWN_CFLAGS) $(SANITIZE) $(SHIM_CFLAGS)
+
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(FLAGS)' > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+.PHONY: FORCE
+
+# V=1 shows whole commands.
+Q = $(if $(V),,@)
+say = @$(if $(V),:,echo '  ')
+
+# Objects of the core are shared by the extension and the daemon.
+CORE_COMPILE = $(OWN_CFLAGS) $(OWN_CPPFLAGS) $(DEPEND) -fPIC -fvisibility=hidden
+SHIM_COMPILE = $(OWN_CFLAGS) -D_GNU_SOURCE $(PG_CPPFLAGS) $(OWN_CPPFLAGS) $(SHIM_CFLAGS) $(DEPEND)
+
+$(CORE_OBJECTS): $(B)/%.o: %.c $(B)/flags Makefile
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(CORE_COMPILE) -c -o $@ $<
+
+$(EXTENSION_OBJECTS): $(B)/%.o: %.c $(B)/flags Makefile
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(CFLAGS) $(OWN_CPPFLAGS) $(CPPFLAGS) $(DEPEND) -c -o $@ $<
+
+$(SHIM_OBJECTS): $(B)/%.o: %.c $(B)/flags Makefile
+	@mkdir -p $(@D)
+	$(say) CC $<
+	$(Q)$(CC) $(SHIM_COMPILE) -D_FORTIFY_SOURCE=2 -c -o $@ $<
+
+$(call sanitized,$(CORE_OBJECTS)): $(B)/sanitized/%.o: %.c $(B)/flags Makefile
+	@mkdir -p $(@D)
+	$(say) CC $< with sanitizers
+	$(Q)$(CC) $(CORE_COMPILE) $(SANITIZE) -c -o $@ $<
+
+$(call sanitized,$(SHIM_OBJECTS)): $(B)/sanitized/%.o: %.c $(B)/flags Makefile
+	@mkdir -p $(@D)
+	$(say) CC $< with sanitizers
+	$(Q)$(CC) $(SHIM_COMPILE) $(SANITIZE) -c -o $@ $<
+
+shim/postbackd: $(SHIM_OBJECTS) $(CORE_OBJECTS)
+	$(say) LD $@
+	$(Q)$(CC) -o $@ $(SHIM_OBJECTS) $(CORE_OBJECTS) -Wl,-z,relro -Wl,-z,now -Wl,--as-needed $(SHIM_LIBS)
+
+# The install script: one concept per file, in the order of their names.
+$(DATA_built): $(INSTALL_SOURCES) $(shell find extension/install -type d) postback.control Makefile
+	@{ printf '%s\n\n' '/* postback $(POSTBACK_VERSION), made from extension/install */' \
+		'\echo Use "CREATE EXTENSION postback" to load this file. \quit'; \
+	   for f in $(INSTALL_SOURCES); do cat $$f && echo || exit 1; done; } > $@.new && mv $@.new $@
+	$(say) MADE $@
+
+# $(call test-program,PROGRAMS,DIRECTORY,OBJECTS,FLAGS,LIBRARIES)
+define test-program
+$(1): $(B)/$(2)/%: tests/unit/%.c $(3) $(B)/flags Makefile
+	@mkdir -p $$(@D)
+	$$(say) CC $$@
+	$$(Q)$(CC) $(OWN_CFLAGS) $(4) -D_GNU_SOURCE $(OWN_CPPFLAGS) -Ishim $(DEPEND) -o $$@ $$< $(3) $(5) -lcmocka
+endef
+
+$(eval $(call test-program,$(CORE_TESTS:%=$(B)/unit/%),unit,$(CORE_OBJECTS)))
+$(eval $(call test-program,$(SHIM_TESTS:%=$(B)/unit/%),unit,$(SHIM_TESTED) $(CORE_OBJECTS),,$(SHIM_LIBS)))
+$(eval $(call test-program,$(CORE_TESTS:%=$(B)/sanitized/%),sanitized,$(call sanitized,$(CORE_OBJECTS)),$(SANITIZE)))
+$(eval $(call test-program,$(SHIM_TESTS:%=$(B)/sanitized/%),sanitized,$(call sanitized,$(SHIM_TESTED) $(CORE_OBJECTS)),$(SANITIZE),$(SHIM_LIBS)))
+
+install: install-daemon
+uninstall: uninstall-daemon
+
+.PHONY: install-daemon uninstall-daemon
+install-daemon: shim/postbackd
+	$(MKDIR_P) '$(DESTDIR)$(SBINDIR)' '$(DESTDIR)$(UNITDIR)'
+	$(INSTALL_PROGRAM) shim/postbackd '$(DESTDIR)$(SBINDIR)/postbackd'
+	for unit in $(UNITS); do \
+		sed 's|@SBINDIR@|$(SBINDIR)|g' shim/$$unit.in > '$(DESTDIR)$(UNITDIR)'/$$unit && \
+		chmod 644 '$(DESTDIR)$(UNITDIR)'/$$unit || exit 1; \
+	done
+
+uninstall-daemon:
+	rm -f '$(DESTDIR)$(SBINDIR)/postbackd' $(UNITS:%='$(DESTDIR)$(UNITDIR)'/%)
+
+-include $(shell test -d $(B) && find $(B) -name '*.d')
+
+endif

@@ -1,0 +1,372 @@
+/*
+ * attribute.c: who earns an order that may be created: by click id, promo code or last click; and what it is priced by.
+ *
+ * Each step is one statement for all items that need it.
+ */
+#include "postback.h"
+
+#include "common/hmac.h"
+#include "common/sha2.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/timestamp.h"
+
+#include "receive.h"
+
+static TimestampTz
+minus(TimestampTz at, Datum interval)
+{
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(at), interval));
+}
+
+/* First 8 bytes of a keyed hash: comparable, not reversible without the brand's key. */
+int64
+address_hash(PbSlice key, PbSlice text)
+{
+	uint8		digest[PG_SHA256_DIGEST_LENGTH];
+	pg_hmac_ctx *context = pg_hmac_create(PG_SHA256);
+	int64		hash;
+
+	if (context == NULL || pg_hmac_init(context, (const uint8 *) key.data, key.len) < 0 ||
+		pg_hmac_update(context, (const uint8 *) text.data, text.len) < 0 ||
+		pg_hmac_final(context, digest, sizeof(digest)) < 0)
+		elog(ERROR, "could not compute HMAC");
+	pg_hmac_free(context);
+	memcpy(&hash, digest, sizeof(hash));
+	return hash;
+}
+
+/* An inet as text without a mask. */
+PbSlice
+address_text(Datum remote)
+{
+	text	   *host = DatumGetTextPP(DirectFunctionCall1(network_host, remote));
+
+	return text_slice(host);
+}
+
+static void
+take_click(Record *r, Source *source, PbUlid *brand_id)
+{
+	Datum		datum;
+
+	take_ulid(r, &source->click_id);
+	take_ulid(r, brand_id);
+	take_ulid(r, &source->offer_id);
+	take_ulid(r, &source->publisher_id);
+	source->external_transaction_id = take_slice(r);
+	source->sub_id = take_slice(r);
+	source->subs = take_datum(r, &datum) ? DatumGetArrayTypeP(datum) : NULL;
+	source->has_click = true;
+}
+
+/* The clicks that items name; a click of another brand is as good as unknown. */
+static void
+find_clicks(Call **items, int count)
+{
+	Rows	   *rows = rows_begin(ST_CLICKS, count);
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+		if (items[i]->has_click)
+		{
+			rows_next(rows);
+			put_int(rows, i);
+			put_ulid(rows, &items[i]->click_id);
+		}
+	found = rows_execute(rows);
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+		Call	   *item = items[take_int(&record)];
+		PbUlid		brand_id;
+		Source		source;
+
+		memset(&source, 0, sizeof(source));
+		take_click(&record, &source, &brand_id);
+		if (!ulid_equal(&brand_id, &item->token->brand_id))
+			continue;
+		source.how = ATTRIBUTION_CLICK;
+		item->source = source;
+	}
+	for (int i = 0; i < count; i++)
+		if (items[i]->click_malformed)
+			items[i]->source.warning = "bad_click_id";
+		else if (items[i]->has_click && items[i]->source.how == ATTRIBUTION_NONE)
+			items[i]->source.warning = "unknown_click_id";
+}
+
+static bool
+names_no_click(const Call *item)
+{
+	return !item->has_click && !item->click_malformed;
+}
+
+static void
+find_promo_codes(Call **items, int count)
+{
+	Rows	   *rows = rows_begin(ST_PROMO_CODES, count);
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+		if (names_no_click(items[i]) && items[i]->p[PB_P_PROMO_CODE].data != NULL)
+		{
+			rows_next(rows);
+			put_int(rows, i);
+			put_ulid(rows, &items[i]->token->brand_id);
+			put_slice(rows, items[i]->p[PB_P_PROMO_CODE]);
+		}
+	found = rows_execute(rows);
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+		Source	   *source = &items[take_int(&record)]->source;
+
+		source->how = ATTRIBUTION_PROMO_CODE;
+		take_ulid(&record, &source->offer_id);
+		take_ulid(&record, &source->publisher_id);
+		source->promo_code = take_slice(&record);
+	}
+}
+
+/* The hash of the address that the call names by ip; false if it names none. */
+static bool
+narrowing_address(const Call *item, int64 *hash)
+{
+	PbSlice		ip = item->p[PB_P_IP];
+
+	if (ip.data == NULL)
+		return false;
+	*hash = address_hash(item->token->brand->address_key, ip);
+	return true;
+}
+
+static void
+find_last_clicks(Call **items, int count, TimestampTz now)
+{
+	Rows	   *rows = rows_begin(ST_LAST_CLICKS, count);
+	PbUlid	   *bounds = palloc(sizeof(PbUlid) * 2 * Max(count, 1));
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+	{
+		Call	   *item = items[i];
+		int64		hash = 0;
+		bool		by_address;
+
+		if (!names_no_click(item) || item->source.how != ATTRIBUTION_NONE)
+			continue;
+		by_address = narrowing_address(item, &hash);
+		bounds[2 * i] = ulid_floor_of(minus(now, item->token->brand->attribution_window));
+		bounds[2 * i + 1] = ulid_floor_of(minus(now, item->token->brand->min_click_age) + 1000);
+		rows_next(rows);
+		put_int(rows, i);
+		put_ulid(rows, &item->token->brand_id);
+		put_ulid(rows, &bounds[2 * i]);
+		put_ulid(rows, &bounds[2 * i + 1]);
+		put_ulid(rows, item->has_offer ? &item->offer_id : NULL);
+		put_ulid(rows, item->has_publisher ? &item->publisher_id : NULL);
+		put_datum(rows, Int64GetDatum(hash), !by_address);
+	}
+	found = rows_execute(rows);
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+		Source	   *source = &items[take_int(&record)]->source;
+		PbUlid		brand_id;
+
+		take_click(&record, source, &brand_id);
+		source->how = ATTRIBUTION_LAST_CLICK;
+	}
+}
+
+static Offer *
+offers_load(Call **items, int count, int *offer_count)
+{
+	Rows	   *rows = rows_begin(ST_OFFERS, count);
+	const PbUlid *last = NULL;
+	Offer	   *offers;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (items[i]->source.how == ATTRIBUTION_NONE || (last != NULL && ulid_equal(last, &items[i]->source.offer_id)))
+			continue;
+		last = &items[i]->source.offer_id;
+		rows_next(rows);
+		put_ulid(rows, last);
+	}
+	*offer_count = (int) rows_execute(rows);
+	offers = palloc0(sizeof(Offer) * Max(*offer_count, 1));
+	for (int i = 0; i < *offer_count; i++)
+	{
+		Record		record = record_read(i);
+		Offer	   *offer = &offers[i];
+
+		take_ulid(&record, &offer->id);
+		take_ulid(&record, &offer->brand_id);
+		offer->has_hold = take_datum(&record, &offer->hold);
+		offer->has_window = take_datum(&record, &offer->attribution_window);
+		offer->has_min_age = take_datum(&record, &offer->min_click_age);
+		offer->goals_enabled = take_bool(&record);
+		offer->default_goal = take_slice(&record);
+	}
+	return offers;
+}
+
+/* Joins each attributed item with its offer, and drops clicks outside the offer's window. */
+static void
+check_offers(Call **items, int count, const Offer *offers, int offer_count, TimestampTz now)
+{
+	for (int i = 0; i < count; i++)
+	{
+		Call	   *item = items[i];
+		Source	   *source = &item->source;
+		TimestampTz clicked;
+
+		if (source->how == ATTRIBUTION_NONE)
+			continue;
+		for (int j = 0; j < offer_count && source->offer == NULL; j++)
+			if (ulid_equal(&offers[j].id, &source->offer_id))
+				source->offer = &offers[j];
+		if (source->offer == NULL || !ulid_equal(&source->offer->brand_id, &item->token->brand_id))
+		{
+			memset(source, 0, sizeof(*source));
+			continue;
+		}
+		if (source->how != ATTRIBUTION_CLICK || item->any_age)
+			continue;
+		clicked = ulid_timestamp(&source->click_id);
+		if (clicked < minus(now, source->offer->has_window ? source->offer->attribution_window :
+							item->token->brand->attribution_window) ||
+			(clicked > minus(now, source->offer->has_min_age ? source->offer->min_click_age :
+							 item->token->brand->min_click_age) &&
+			 clicked <= now))
+		{
+			memset(source, 0, sizeof(*source));
+			source->warning = "outside_window";
+		}
+	}
+}
+
+/* The goal that each item will be kept under, its terms, and how the offer spells the goal. */
+static void
+find_terms(Call **items, int count)
+{
+	Rows	   *rows = rows_begin(ST_TERMS, count);
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+	{
+		Call	   *item = items[i];
+		Source	   *source = &item->source;
+		bool		goals = source->offer != NULL && source->offer->goals_enabled;
+
+		source->goal = item->p[PB_P_GOAL].data != NULL ? item->p[PB_P_GOAL] :
+			goals && source->offer->default_goal.data != NULL ? source->offer->default_goal : PB_LITERAL("");
+		if (source->how == ATTRIBUTION_NONE)
+			continue;
+		rows_next(rows);
+		put_int(rows, i);
+		put_ulid(rows, &source->offer_id);
+		put_ulid(rows, &source->publisher_id);
+		put_slice(rows, goals ? source->goal : PB_LITERAL(""));
+	}
+	found = rows_execute(rows);
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+		Call	   *item = items[take_int(&record)];
+		Source	   *source = &item->source;
+		PbSlice		spelling = take_slice(&record);
+		Terms	   *terms = palloc(sizeof(Terms));
+
+		if (terms_take(&record, terms))
+			source->terms = terms;
+		if (spelling.data != NULL)
+			source->goal = spelling;
+		else
+			source->goal_unknown = source->offer->goals_enabled && item->p[PB_P_GOAL].data != NULL;
+	}
+}
+
+/* The newest rates from other currencies into the brands'. */
+static void
+find_rates(Call **items, int count)
+{
+	Rows	   *rows = rows_begin(ST_RATES, 8);
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+		if (items[i]->currency.data != NULL && !pb_slice_equal(items[i]->currency, items[i]->token->brand->currency))
+		{
+			rows_next(rows);
+			put_slice(rows, items[i]->currency);
+			put_slice(rows, items[i]->token->brand->currency);
+		}
+	found = rows_execute(rows);
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+		PbSlice		base = take_slice(&record);
+		PbSlice		quote = take_slice(&record);
+		Datum		rate;
+
+		take_datum(&record, &rate);
+		for (int i = 0; i < count; i++)
+			if (items[i]->currency.data != NULL && pb_slice_equal(items[i]->currency, base) &&
+				pb_slice_equal(items[i]->token->brand->currency, quote))
+			{
+				items[i]->source.has_rate = true;
+				items[i]->source.fx_rate = rate;
+			}
+	}
+}
+
+/* Fills the source of items that may create something. */
+void
+batch_attribute(Call **items, int count, TimestampTz now)
+{
+	const Offer *offers;
+	int			offer_count;
+
+	if (count == 0)
+		return;
+	for (int i = 0; i < count; i++)
+		memset(&items[i]->source, 0, sizeof(Source));
+	find_clicks(items, count);
+	find_promo_codes(items, count);
+	find_last_clicks(items, count, now);
+	offers = offers_load(items, count, &offer_count);
+	check_offers(items, count, offers, offer_count, now);
+	find_terms(items, count);
+	find_rates(items, count);
+}
+
+/* The frozen terms of conversions, terms[i] NULL where there are none. */
+void
+terms_load(Conversion *const *conversions, int count, const Terms **terms)
+{
+	Rows	   *rows = rows_begin(ST_TERMS_BY_ID, count);
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+	{
+		terms[i] = NULL;
+		if (!conversions[i]->has_terms)
+			continue;
+		rows_next(rows);
+		put_ulid(rows, &conversions[i]->terms_id);
+	}
+	found = rows_execute(rows);
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+		Terms	   *loaded = palloc(sizeof(Terms));
+
+		if (!terms_take(&record, loaded))
+			continue;
+		for (int i = 0; i < count; i++)
+			if (conversions[i]->has_terms && ulid_equal(&conversions[i]->terms_id, &loaded->id))
+				terms[i] = loaded;
+	}
+}

@@ -1,0 +1,884 @@
+/*
+ * outbound.c: which callbacks a change of a conversion fires, and the requests rendered for them in the same transaction.
+ *
+ * Also the check of a callback when it is saved.
+ */
+#include "postback.h"
+
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "executor/spi.h"
+#include "lib/stringinfo.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/formatting.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+#include "conversion.h"
+#include "core/macro.h"
+#include "core/url.h"
+
+#define REQUEST_MAX 65536		/* bytes of a rendered URL, body or header value */
+#define VALUE_MAX 128			/* bytes of a number, date or id among the macro values */
+
+/* A name and the template of its value, or a JSON value that is no string and goes as it is. */
+typedef struct Field
+{
+	PbSlice		name;
+	PbTemplate *template;
+	PbSlice		json;
+} Field;
+
+typedef struct Fields
+{
+	Field	   *items;
+	int			count;
+} Fields;
+
+/* A row of postback.callback with its templates compiled. */
+typedef struct Callback
+{
+	PbUlid		id;
+	bool		has_brand;
+	PbUlid		brand_id;
+	bool		has_offer;
+	PbUlid		offer_id;
+	bool		has_publisher;
+	PbUlid		publisher_id;
+	PbSlice		goal;
+	bool		statuses[PB_STATE_COUNT];
+	ArrayType  *reasons;		/* NULL: any */
+	Datum		delay;
+	PbSlice		method;
+	PbSlice		endpoint;
+	PbTemplate *url;
+	Fields		params;
+	Fields		headers;
+	bool		include_test;
+	bool		on_adjust;
+} Callback;
+
+/* What the renderer needs of an offer. */
+typedef struct OfferName
+{
+	PbUlid		id;
+	PbSlice		name;
+	bool		goals_enabled;
+} OfferName;
+
+/* The personal details of a click, when a template asks for them. */
+typedef struct ClickDetail
+{
+	PbUlid		id;
+	PbSlice		ip;
+	PbSlice		user_agent;
+	PbSlice		country;
+	PbSlice		referrer;
+} ClickDetail;
+
+/* One delivery to be: a change and a callback that it fires. */
+typedef struct Firing
+{
+	const Change *change;
+	const Callback *callback;
+	const OfferName *offer;
+	int			seq;
+	PbUlid		id;
+} Firing;
+
+static PbTemplate *
+template_compile(PbSlice text, PbTemplateKind kind)
+{
+	PbTemplate *template = palloc(sizeof(PbTemplate));
+
+	/* What was saved has passed the same compiler. */
+	if (pb_template_compile(text, kind, template, NULL) != PB_LINT_OK)
+		elog(ERROR, "a saved callback has a broken template: \"%.*s\"", (int) text.len, text.data);
+	return template;
+}
+
+/* Reads a JSON object of names and values; string values are templates. */
+static Fields
+fields_read(Jsonb *jsonb)
+{
+	Fields		fields = {NULL, 0};
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	fields.items = palloc0(sizeof(Field) * Max(JB_ROOT_COUNT(jsonb), 1));
+	iterator = JsonbIteratorInit(&jsonb->root);
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+	{
+		Field	   *field;
+
+		if (token != WJB_KEY)
+			continue;
+		field = &fields.items[fields.count++];
+		field->name = (PbSlice) {key.val.string.val, key.val.string.len};
+		JsonbIteratorNext(&iterator, &value, true);
+		if (value.type == jbvString)
+			field->template = template_compile((PbSlice) {value.val.string.val, value.val.string.len},
+											   PB_TEMPLATE_VALUE);
+		else
+		{
+			Jsonb	   *part = JsonbValueToJsonb(&value);
+
+			field->json = pb_slice(JsonbToCString(NULL, &part->root, VARSIZE(part)));
+		}
+	}
+	return fields;
+}
+
+static bool
+text_array_contains(ArrayType *array, PbSlice value)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < count; i++)
+		if (!nulls[i] && pb_slice_equal_nocase(text_slice(DatumGetTextPP(elements[i])), value))
+			return true;
+	return false;
+}
+
+/* "host:port" in lower case: what connection caps and the breaker go by. */
+static PbSlice
+endpoint_of(PbSlice url)
+{
+	size_t		end = 0;
+	PbUrl		parts;
+	char	   *text;
+
+	/* Only scheme and host are looked at: they hold no macros, the rest may. */
+	end = pb_slice_find(url, '/', pb_slice_find(url, '/', 0) + 2);
+	end = Min(end, pb_slice_find(url, '?', 0));
+	end = Min(end, pb_slice_find(url, '#', 0));
+	if (pb_url_split((PbSlice) {url.data, end}, &parts) != PB_URL_OK)
+		elog(ERROR, "a saved callback has a broken URL: \"%.*s\"", (int) url.len, url.data);
+	text = psprintf(parts.host_is_v6 ? "[%.*s]:%u" : "%.*s:%u", (int) parts.host.len, parts.host.data, parts.port);
+	return pb_slice(asc_tolower(text, strlen(text)));
+}
+
+static void
+callback_read(Record *r, Callback *callback)
+{
+	Datum		datum;
+	PbSlice		url;
+
+	memset(callback, 0, sizeof(*callback));
+	take_ulid(r, &callback->id);
+	callback->has_brand = take_ulid(r, &callback->brand_id);
+	callback->has_offer = take_ulid(r, &callback->offer_id);
+	callback->has_publisher = take_ulid(r, &callback->publisher_id);
+	callback->goal = take_slice(r);
+	take_datum(r, &datum);
+	for (PbState s = PB_PENDING; s < PB_STATE_COUNT; s++)
+		callback->statuses[s] = text_array_contains(DatumGetArrayTypeP(datum), pb_slice(pb_state_public_name(s)));
+	callback->reasons = take_datum(r, &datum) ? DatumGetArrayTypeP(datum) : NULL;
+	take_datum(r, &callback->delay);
+	callback->method = take_slice(r);
+	url = take_slice(r);
+	callback->endpoint = endpoint_of(url);
+	callback->url = template_compile(url, PB_TEMPLATE_URL);
+	if (take_datum(r, &datum))
+		callback->params = fields_read(DatumGetJsonbP(datum));
+	if (take_datum(r, &datum))
+		callback->headers = fields_read(DatumGetJsonbP(datum));
+	callback->include_test = take_bool(r);
+	callback->on_adjust = take_bool(r);
+}
+
+/* Does the change fire the callback? */
+static bool
+fires(const Callback *callback, const Change *change, const OfferName *offer)
+{
+	const Conversion *now = change->after;
+	bool		same_status = change->before != NULL && change->before->status == now->status;
+	bool		newly_attributed = change->before != NULL && change->before->attribution == ATTRIBUTION_NONE;
+
+	if (now->attribution == ATTRIBUTION_NONE || (now->test && !callback->include_test))
+		return false;
+	if ((callback->has_brand && !ulid_equal(&callback->brand_id, &now->brand_id)) ||
+		(callback->has_offer && !ulid_equal(&callback->offer_id, &now->offer_id)) ||
+		(callback->has_publisher && !ulid_equal(&callback->publisher_id, &now->publisher_id)))
+		return false;
+	if (!callback->statuses[now->status])
+		return false;
+	if (same_status && !newly_attributed &&
+		(!callback->on_adjust || change->before->commission == now->commission))
+		return false;
+	if (now->status == PB_REVERSED && callback->reasons != NULL &&
+		(now->reason.data == NULL || !text_array_contains(callback->reasons, now->reason)))
+		return false;
+	return callback->goal.data == NULL || (offer != NULL && !offer->goals_enabled) ||
+		names_equal(callback->goal, now->goal);
+}
+
+/* Ids of the changed, attributed conversions, without repeats of neighbours. */
+static void
+put_scope(Rows *rows, const Change *changes, int count)
+{
+	const PbUlid *last_brand = NULL;
+	const PbUlid *last_offer = NULL;
+	const PbUlid *last_publisher = NULL;
+
+	for (int i = 0; i < count; i++)
+	{
+		const Conversion *c = changes[i].after;
+
+		if (c->attribution == ATTRIBUTION_NONE)
+			continue;
+		if (last_brand != NULL && ulid_equal(last_brand, &c->brand_id) && ulid_equal(last_offer, &c->offer_id) &&
+			ulid_equal(last_publisher, &c->publisher_id))
+			continue;
+		last_brand = &c->brand_id;
+		last_offer = &c->offer_id;
+		last_publisher = &c->publisher_id;
+		rows_next(rows);
+		put_ulid(rows, last_brand);
+		put_ulid(rows, last_offer);
+		put_ulid(rows, last_publisher);
+	}
+}
+
+static Callback *
+callbacks_load(const Change *changes, int count, int *callback_count)
+{
+	Rows	   *rows = rows_begin(ST_CALLBACKS, count);
+	Callback   *callbacks;
+	uint64		found;
+
+	put_scope(rows, changes, count);
+	found = rows_execute(rows);
+	callbacks = palloc(sizeof(Callback) * Max(found, 1));
+	for (uint64 i = 0; i < found; i++)
+	{
+		Record		record = record_read(i);
+
+		callback_read(&record, &callbacks[i]);
+	}
+	*callback_count = (int) found;
+	return callbacks;
+}
+
+static OfferName *
+offer_names_load(const Change *changes, int count, int *offer_count)
+{
+	Rows	   *rows = rows_begin(ST_OFFER_NAMES, count);
+	const PbUlid *last = NULL;
+	OfferName  *offers;
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+	{
+		const Conversion *c = changes[i].after;
+
+		if (c->attribution == ATTRIBUTION_NONE || (last != NULL && ulid_equal(last, &c->offer_id)))
+			continue;
+		last = &c->offer_id;
+		rows_next(rows);
+		put_ulid(rows, last);
+	}
+	found = rows_execute(rows);
+	offers = palloc(sizeof(OfferName) * Max(found, 1));
+	for (uint64 i = 0; i < found; i++)
+	{
+		Record		record = record_read(i);
+
+		take_ulid(&record, &offers[i].id);
+		offers[i].name = take_slice(&record);
+		offers[i].goals_enabled = take_bool(&record);
+	}
+	*offer_count = (int) found;
+	return offers;
+}
+
+static const OfferName *
+offer_name_find(const OfferName *offers, int count, const PbUlid *id)
+{
+	for (int i = 0; i < count; i++)
+		if (ulid_equal(&offers[i].id, id))
+			return &offers[i];
+	return NULL;
+}
+
+/* Numbers the firings: 1, 2, 3 per callback and conversion, going on from what was delivered before. */
+static void
+sequences_assign(Firing *firings, int count)
+{
+	Rows	   *rows = rows_begin(ST_SEQUENCES, 16);
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+		if (firings[i].change->before != NULL)
+		{
+			rows_next(rows);
+			put_ulid(rows, &firings[i].change->after->id);
+			put_ulid(rows, &firings[i].callback->id);
+		}
+	found = rows_execute(rows);
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+		PbUlid		conversion;
+		PbUlid		callback;
+		int			seq;
+
+		take_ulid(&record, &conversion);
+		take_ulid(&record, &callback);
+		seq = take_int(&record);
+		for (int i = 0; i < count; i++)
+			if (ulid_equal(&firings[i].change->after->id, &conversion) &&
+				ulid_equal(&firings[i].callback->id, &callback))
+				firings[i].seq = seq;
+	}
+	/* Firings stand in the order of the changes: each one follows the last of its pair before it. */
+	for (int i = 0; i < count; i++)
+	{
+		for (int j = i - 1; j >= 0; j--)
+		{
+			if (!ulid_equal(&firings[j].change->after->id, &firings[i].change->after->id))
+				continue;
+			if (firings[j].callback == firings[i].callback)
+			{
+				firings[i].seq = firings[j].seq;
+				break;
+			}
+		}
+		firings[i].seq++;
+	}
+}
+
+/* A short value written into memory of its own. */
+static PbSlice
+value_format(const char *format,...) pg_attribute_printf(1, 2);
+
+static PbSlice
+value_format(const char *format,...)
+{
+	char	   *text = palloc(VALUE_MAX);
+	va_list		arguments;
+	int			length;
+
+	va_start(arguments, format);
+	length = vsnprintf(text, VALUE_MAX, format, arguments);
+	va_end(arguments);
+	return (PbSlice) {text, Min(length, VALUE_MAX - 1)};
+}
+
+static PbSlice
+value_ulid(const PbUlid *ulid)
+{
+	return pb_slice(ulid_cstring(ulid));
+}
+
+static void
+set_money(PbMacroValues *values, PbMacro macro, int64 minor, PbSlice currency)
+{
+	char	   *text = palloc(VALUE_MAX);
+	PbOut		out = pb_out(text, VALUE_MAX);
+
+	pb_money_format(minor, currency_exponent(currency), &out);
+	values->text[macro] = (PbSlice) {text, out.len};
+	values->minor[macro] = value_format(INT64_FORMAT, minor);
+}
+
+static void
+set_moment(PbMacroValues *values, TimestampTz at, PbMacro date, PbMacro time, PbMacro unix_seconds)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+
+	if (timestamp2tm(at, NULL, &tm, &fsec, NULL, NULL) != 0)
+		return;
+	values->text[date] = value_format("%04d-%02d-%02d", tm.tm_year, tm.tm_mon, tm.tm_mday);
+	if (time != PB_M_UNKNOWN)
+		values->text[time] = value_format("%02d:%02d:%02d", tm.tm_hour, tm.tm_min, tm.tm_sec);
+	values->text[unix_seconds] = value_format(INT64_FORMAT, (int64) timestamptz_to_time_t(at));
+}
+
+static void
+set_subs(PbMacroValues *values, ArrayType *subs)
+{
+	Datum	   *elements;
+	bool	   *nulls;
+	int			count;
+
+	if (subs == NULL)
+		return;
+	deconstruct_array(subs, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
+	for (int i = 0; i < Min(count, 10); i++)
+		if (!nulls[i])
+			values->text[PB_M_SUB1 + i] = text_slice(DatumGetTextPP(elements[i]));
+}
+
+/* A version 4 UUID per delivery, taken from its id so that retries and repeats show the same. */
+static PbSlice
+value_rand(const PbUlid *delivery)
+{
+	uint8		b[16];
+	uint64		high = hash_bytes_extended(delivery->bytes, 16, 1);
+	uint64		low = hash_bytes_extended(delivery->bytes, 16, 2);
+
+	memcpy(b, &high, 8);
+	memcpy(b + 8, &low, 8);
+	b[6] = (b[6] & 0x0f) | 0x40;
+	b[8] = (b[8] & 0x3f) | 0x80;
+	return value_format("%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+						b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7],
+						b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+}
+
+/* Every macro's value for one firing. */
+static void
+values_fill(PbMacroValues *v, const Firing *firing, const ClickDetail *detail)
+{
+	const Conversion *c = firing->change->after;
+	const Conversion *before = firing->change->before;
+	int64		payout_before = before != NULL && before->status != PB_REVERSED ? before->commission : 0;
+	int64		payout_after = c->status != PB_REVERSED ? c->commission : 0;
+
+	memset(v, 0, sizeof(*v));
+	if (c->has_click)
+	{
+		v->text[PB_M_TRANSACTION_ID] = value_format("clk_%s", ulid_cstring(&c->click_id));
+		set_moment(v, ulid_timestamp(&c->click_id), PB_M_CLICK_DATE, PB_M_UNKNOWN, PB_M_CLICK_TIMESTAMP);
+	}
+	v->text[PB_M_EXTERNAL_TRANSACTION_ID] = c->external_transaction_id;
+	v->text[PB_M_CONVERSION_ID] = value_ulid(&c->id);
+	v->text[PB_M_ORDER_ID] = c->order_ref;
+	v->text[PB_M_OFFER_ID] = value_ulid(&c->offer_id);
+	v->text[PB_M_OFFER_NAME] = firing->offer ? firing->offer->name : (PbSlice) {NULL, 0};
+	v->text[PB_M_PUBLISHER_ID] = value_ulid(&c->publisher_id);
+	v->text[PB_M_BRAND_ID] = value_ulid(&c->brand_id);
+	v->text[PB_M_GOAL] = c->goal;
+	v->text[PB_M_SUB_ID] = c->sub_id;
+	set_subs(v, c->subs);
+	if (c->priced)
+	{
+		set_money(v, PB_M_PAYOUT, c->commission, c->commission_currency);
+		set_money(v, PB_M_REVENUE, c->commission + c->fee, c->commission_currency);
+		set_money(v, PB_M_DELTA_PAYOUT, payout_after - payout_before, c->commission_currency);
+	}
+	set_money(v, PB_M_SALE_AMOUNT, c->value, c->currency);
+	v->text[PB_M_SALE_CURRENCY] = c->currency;
+	v->text[PB_M_CURRENCY] = c->commission_currency;
+	v->text[PB_M_STATUS] = pb_slice(pb_state_public_name(c->status));
+	if (c->status == PB_REVERSED)
+		v->text[PB_M_REJECTION_REASON] = c->reason;
+	v->text[PB_M_NOTICE] = c->notice;
+	v->text[PB_M_PROMO_CODE] = c->promo_code;
+	v->text[PB_M_SEQ] = value_format("%d", firing->seq);
+	v->text[PB_M_DELIVERY_ID] = value_ulid(&firing->id);
+	set_moment(v, ulid_timestamp(&firing->id), PB_M_DATE, PB_M_TIME, PB_M_TIMESTAMP);
+	if (detail != NULL)
+	{
+		v->text[PB_M_IP] = detail->ip;
+		v->text[PB_M_USER_AGENT] = detail->user_agent;
+		v->text[PB_M_COUNTRY] = detail->country;
+		v->text[PB_M_REFERRER] = detail->referrer;
+	}
+	v->text[PB_M_RAND] = value_rand(&firing->id);
+	v->text[PB_M_TEST] = c->test ? PB_LITERAL("1") : PB_LITERAL("0");
+}
+
+/* Renders into memory of its own, at most REQUEST_MAX bytes. */
+static PbSlice
+render(const PbTemplate *template, const PbMacroValues *values)
+{
+	char		small[2048];
+	PbOut		out = pb_out(small, sizeof(small));
+	char	   *text;
+
+	pb_template_render(template, values, &out);
+	if (out.len > REQUEST_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("a rendered postback is longer than %d bytes", REQUEST_MAX),
+				 errhint("Shorten the callback's templates.")));
+	text = palloc(out.len + 1);
+	if (out.len <= sizeof(small))
+		memcpy(text, small, out.len);
+	else
+	{
+		size_t		length = out.len;
+
+		out = pb_out(text, length);
+		pb_template_render(template, values, &out);
+	}
+	return (PbSlice) {text, out.len};
+}
+
+/* Appends s through one of the core's escaping writers. */
+static void
+append_escaped(StringInfo buffer, PbSlice s, void (*escape) (PbOut *, PbSlice))
+{
+	PbOut		out;
+
+	enlargeStringInfo(buffer, (int) s.len * 6 + 1);
+	out = pb_out(buffer->data + buffer->len, s.len * 6);
+	escape(&out, s);
+	buffer->len += (int) out.len;
+	buffer->data[buffer->len] = '\0';
+}
+
+static PbSlice
+field_value(const Field *field, const PbMacroValues *values)
+{
+	return field->template != NULL ? render(field->template, values) : field->json;
+}
+
+/* name=value&..., percent-encoded */
+static void
+append_form(StringInfo buffer, const Fields *fields, const PbMacroValues *values, char separator)
+{
+	for (int i = 0; i < fields->count; i++)
+	{
+		if (separator != '\0')
+			appendStringInfoChar(buffer, separator);
+		append_escaped(buffer, fields->items[i].name, pb_out_percent);
+		appendStringInfoChar(buffer, '=');
+		append_escaped(buffer, field_value(&fields->items[i], values), pb_out_percent);
+		separator = '&';
+	}
+}
+
+static void
+append_json(StringInfo buffer, const Fields *fields, const PbMacroValues *values)
+{
+	appendStringInfoChar(buffer, '{');
+	for (int i = 0; i < fields->count; i++)
+	{
+		const Field *field = &fields->items[i];
+
+		appendStringInfoString(buffer, i > 0 ? ",\"" : "\"");
+		append_escaped(buffer, field->name, pb_out_json);
+		appendStringInfoString(buffer, "\":");
+		if (field->template == NULL)
+		{
+			appendBinaryStringInfo(buffer, field->json.data, (int) field->json.len);
+			continue;
+		}
+		appendStringInfoChar(buffer, '"');
+		append_escaped(buffer, render(field->template, values), pb_out_json);
+		appendStringInfoChar(buffer, '"');
+	}
+	appendStringInfoChar(buffer, '}');
+}
+
+/* The headers as a text[] literal's array, or null if there are none. */
+static Datum
+headers_render(const Callback *callback, const PbMacroValues *values, bool *is_null)
+{
+	int			count = callback->headers.count;
+	Datum	   *lines;
+	ArrayType  *array;
+	StringInfoData line;
+
+	*is_null = count == 0;
+	if (count == 0)
+		return (Datum) 0;
+	lines = palloc(sizeof(Datum) * count);
+	for (int i = 0; i < count; i++)
+	{
+		const Field *field = &callback->headers.items[i];
+
+		initStringInfo(&line);
+		append_escaped(&line, field->name, pb_out_header);
+		appendStringInfoString(&line, ": ");
+		append_escaped(&line, field_value(field, values), pb_out_header);
+		lines[i] = PointerGetDatum(cstring_to_text_with_len(line.data, line.len));
+	}
+	array = construct_array(lines, count, TEXTOID, -1, false, TYPALIGN_INT);
+	return CStringGetTextDatum(array_cstring(array));
+}
+
+/* The request target: the template, and for GET the params added to its query. */
+static PbSlice
+url_render(const Callback *callback, const PbMacroValues *values)
+{
+	PbSlice		url = render(callback->url, values);
+	StringInfoData buffer;
+	char		separator;
+
+	if (!pb_slice_equal(callback->method, PB_LITERAL("GET")) || callback->params.count == 0)
+		return url;
+	separator = pb_slice_find(url, '?', 0) < url.len ? '&' : '?';
+	initStringInfo(&buffer);
+	appendBinaryStringInfo(&buffer, url.data, (int) url.len);
+	append_form(&buffer, &callback->params, values, separator);
+	return (PbSlice) {buffer.data, buffer.len};
+}
+
+static PbSlice
+body_render(const Callback *callback, const PbMacroValues *values)
+{
+	StringInfoData buffer;
+
+	if (pb_slice_equal(callback->method, PB_LITERAL("GET")))
+		return (PbSlice) {NULL, 0};
+	initStringInfo(&buffer);
+	if (pb_slice_equal(callback->method, PB_LITERAL("POST_JSON")))
+		append_json(&buffer, &callback->params, values);
+	else
+		append_form(&buffer, &callback->params, values, '\0');
+	return (PbSlice) {buffer.data, buffer.len};
+}
+
+static void
+put_delivery(Rows *rows, const Firing *firing, const PbMacroValues *values, TimestampTz due_at)
+{
+	const Conversion *c = firing->change->after;
+	bool		no_headers;
+	Datum		headers = headers_render(firing->callback, values, &no_headers);
+
+	rows_next(rows);
+	put_ulid(rows, &firing->id);
+	put_ulid(rows, &c->brand_id);
+	put_ulid(rows, &firing->callback->id);
+	put_ulid(rows, &c->id);
+	put_ulid(rows, c->has_click ? &c->click_id : NULL);
+	put_ulid(rows, &c->offer_id);
+	put_ulid(rows, &c->publisher_id);
+	put_slice(rows, c->goal);
+	put_cstring(rows, pb_state_public_name(c->status));
+	put_datum(rows, Int64GetDatum(c->commission), !c->priced);
+	put_datum(rows, Int64GetDatum(c->commission + c->fee), !c->priced);
+	put_slice(rows, c->commission_currency);
+	put_slice(rows, c->notice);
+	put_int(rows, firing->seq);
+	put_bool(rows, c->test);
+	put_slice(rows, firing->callback->method);
+	put_slice(rows, url_render(firing->callback, values));
+	put_datum(rows, headers, no_headers);
+	put_slice(rows, body_render(firing->callback, values));
+	put_timestamp(rows, due_at);
+}
+
+static bool
+uses_details(const Callback *callback)
+{
+	static const PbMacro details[] = {PB_M_IP, PB_M_USER_AGENT, PB_M_COUNTRY, PB_M_REFERRER};
+
+	for (size_t m = 0; m < lengthof(details); m++)
+	{
+		if (pb_template_uses(callback->url, details[m]))
+			return true;
+		for (int i = 0; i < callback->params.count; i++)
+			if (callback->params.items[i].template && pb_template_uses(callback->params.items[i].template, details[m]))
+				return true;
+		for (int i = 0; i < callback->headers.count; i++)
+			if (callback->headers.items[i].template && pb_template_uses(callback->headers.items[i].template, details[m]))
+				return true;
+	}
+	return false;
+}
+
+static ClickDetail *
+details_load(const Firing *firings, int count, int *detail_count)
+{
+	Rows	   *rows = rows_begin(ST_CLICK_DETAILS, 16);
+	ClickDetail *details;
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+		if (firings[i].change->after->has_click && uses_details(firings[i].callback))
+		{
+			rows_next(rows);
+			put_ulid(rows, &firings[i].change->after->click_id);
+		}
+	found = rows_execute(rows);
+	details = palloc(sizeof(ClickDetail) * Max(found, 1));
+	for (uint64 i = 0; i < found; i++)
+	{
+		Record		record = record_read(i);
+
+		take_ulid(&record, &details[i].id);
+		details[i].ip = take_slice(&record);
+		details[i].user_agent = take_slice(&record);
+		details[i].country = take_slice(&record);
+		details[i].referrer = take_slice(&record);
+	}
+	*detail_count = (int) found;
+	return details;
+}
+
+static const ClickDetail *
+detail_find(const ClickDetail *details, int count, const Conversion *c)
+{
+	for (int i = 0; c->has_click && i < count; i++)
+		if (ulid_equal(&details[i].id, &c->click_id))
+			return &details[i];
+	return NULL;
+}
+
+static void
+firings_write(Firing *firings, int count)
+{
+	Rows	   *deliveries = rows_begin(ST_DELIVER, count);
+	Rows	   *queue = rows_begin(ST_QUEUE, count);
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	PbMacroValues *values = palloc(sizeof(PbMacroValues));
+	int			detail_count;
+	ClickDetail *details;
+
+	sequences_assign(firings, count);
+	details = details_load(firings, count, &detail_count);
+	for (int i = 0; i < count; i++)
+	{
+		Firing	   *firing = &firings[i];
+		TimestampTz due_at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+																	 TimestampTzGetDatum(now),
+																	 firing->callback->delay));
+
+		firing->id = ulid_next();
+		values_fill(values, firing, detail_find(details, detail_count, firing->change->after));
+		put_delivery(deliveries, firing, values, due_at);
+		rows_next(queue);
+		put_ulid(queue, &firing->id);
+		put_ulid(queue, &firing->callback->id);
+		put_ulid(queue, &firing->change->after->id);
+		put_int(queue, firing->seq);
+		put_slice(queue, firing->callback->endpoint);
+		put_timestamp(queue, due_at);
+	}
+	rows_execute(deliveries);
+	rows_execute(queue);
+}
+
+/* Decides and renders the deliveries that the changes cause, within SPI. */
+void
+deliveries_write(const Change *changes, int count)
+{
+	int			callback_count;
+	int			offer_count;
+	int			firing_count = 0;
+	int			capacity = 64;
+	Callback   *callbacks = callbacks_load(changes, count, &callback_count);
+	OfferName  *offers;
+	Firing	   *firings;
+
+	if (callback_count == 0)
+		return;
+	offers = offer_names_load(changes, count, &offer_count);
+	firings = palloc(sizeof(Firing) * capacity);
+	for (int i = 0; i < count; i++)
+	{
+		const OfferName *offer = offer_name_find(offers, offer_count, &changes[i].after->offer_id);
+
+		for (int j = 0; j < callback_count; j++)
+		{
+			if (!fires(&callbacks[j], &changes[i], offer))
+				continue;
+			if (firing_count == capacity)
+			{
+				capacity *= 2;
+				firings = repalloc(firings, sizeof(Firing) * capacity);
+			}
+			firings[firing_count++] = (Firing) {&changes[i], &callbacks[j], offer, 0, {{0}}};
+		}
+	}
+	if (firing_count > 0)
+		firings_write(firings, firing_count);
+}
+
+/* Raises what is wrong with a template, warns of what is doubtful.  where: url, or params or headers and the name. */
+static void
+template_check(const char *where, PbSlice text, PbTemplateKind kind)
+{
+	PbFinding	findings[32];
+	size_t		count = pb_template_lint(text, kind, findings, lengthof(findings));
+
+	for (size_t i = 0; i < count; i++)
+	{
+		const PbFinding *f = &findings[i];
+		bool		error = pb_lint_is_error(f->lint);
+
+		ereport(error ? ERROR : NOTICE,
+				(errcode(error ? ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_SUCCESSFUL_COMPLETION),
+				 errmsg("%s: %s at position %zu: \"%.*s\"", where, pb_lint_name(f->lint), f->position + 1,
+						(int) Min(f->what.len, 128), f->what.data),
+				 f->nearest != NULL ? errhint("Did you mean {%s}?", f->nearest) :
+				 errhint("See the manual's list of macros and modifiers.")));
+	}
+}
+
+static void
+fields_check(const char *where, Jsonb *jsonb, bool headers)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(&jsonb->root);
+	JsonbIteratorToken token;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
+	{
+		char	   *name;
+
+		if (token != WJB_KEY)
+			continue;
+		JsonbIteratorNext(&iterator, &value, true);
+		name = psprintf("%s.%.*s", where, key.val.string.len, key.val.string.val);
+		if (headers && (strspn(pnstrdup(key.val.string.val, key.val.string.len),
+							   "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
+						!= (size_t) key.val.string.len || key.val.string.len == 0))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s is no header name", name),
+					 errhint("Header names have letters, digits and hyphens.")));
+		if (headers && value.type != jbvString)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("%s must be a string", name),
+					 errhint("Write the header's value in quotes.")));
+		if (value.type == jbvString)
+			template_check(name, (PbSlice) {value.val.string.val, value.val.string.len}, PB_TEMPLATE_VALUE);
+	}
+}
+
+PG_FUNCTION_INFO_V1(postback_callback_check);
+Datum
+postback_callback_check(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	HeapTuple	tuple;
+	TupleDesc	desc;
+	Datum		value;
+	bool		is_null;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
+		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("callback_check must be called before INSERT or UPDATE, for each row")));
+	desc = RelationGetDescr(trigger->tg_relation);
+	tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+
+	value = heap_getattr(tuple, SPI_fnumber(desc, "url"), desc, &is_null);
+	if (!is_null)
+		template_check("url", text_slice(DatumGetTextPP(value)), PB_TEMPLATE_URL);
+	value = heap_getattr(tuple, SPI_fnumber(desc, "params"), desc, &is_null);
+	if (!is_null && JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
+		fields_check("params", DatumGetJsonbP(value), false);
+	value = heap_getattr(tuple, SPI_fnumber(desc, "headers"), desc, &is_null);
+	if (!is_null && JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
+		fields_check("headers", DatumGetJsonbP(value), true);
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+	{
+		int			updated = SPI_fnumber(desc, "updated");
+		Datum		now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
+		bool		not_null = false;
+
+		tuple = heap_modify_tuple_by_cols(tuple, desc, 1, &updated, &now, &not_null);
+	}
+	return PointerGetDatum(tuple);
+}

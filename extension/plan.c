@@ -1,0 +1,622 @@
+/*
+ * plan.c: the table of SQL statements, their kept plans, and rows in and out of them.
+ *
+ * Look-ups go through LATERAL sub-selects with LIMIT, so that every row of the arrays is one index probe whatever the
+ * statistics say, and a partitioned table is pruned to the one partition of each id.
+ */
+#include "postback.h"
+
+#include "access/htup_details.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "parser/parse_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "plan.h"
+
+#define MAX_COLUMNS 32
+
+typedef struct StatementText
+{
+	const char *types;			/* of the arguments, separated by spaces; u stands for postback.ulid[] */
+	const char *sql;
+} StatementText;
+
+static const StatementText statements[STATEMENT_COUNT] = {
+	[ST_TOKENS] = {
+		"text[]",
+		"SELECT b.key, t.secret_hash, t.id, b.id, t.param_map, t.status_map, t.reply_style, t.allow_ips, t.hmac_secret,"
+		"       t.test, coalesce(t.expires_at <= pg_catalog.now(), false) OR t.revoked_at IS NOT NULL"
+		"  FROM postback.brand b JOIN postback.token t ON t.brand_id = b.id"
+		" WHERE b.key = ANY ($1)"
+	},
+	[ST_BRANDS] = {
+		"u",
+		"SELECT b.id, b.currency, b.hold, b.attribution_window, b.min_click_age, b.fee_percent, b.fee_of, b.prepaid,"
+		"       b.address_key"
+		"  FROM postback.brand b WHERE b.id = ANY ($1)"
+	},
+	/* In key order, so that batches that share orders lock them in the same order. */
+	[ST_CONVERSIONS] = {
+		"u text[]",
+		"SELECT c.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (brand_id, order_ref)"
+		" CROSS JOIN LATERAL (SELECT * FROM postback.conversion o"
+		"   WHERE o.brand_id = k.brand_id AND o.order_ref = k.order_ref"
+		"   ORDER BY o.brand_id, o.order_ref, o.goal LIMIT 1000 FOR NO KEY UPDATE) c"
+	},
+	[ST_CONVERSIONS_BY_ID] = {
+		"u",
+		"SELECT * FROM postback.conversion WHERE id = ANY ($1) ORDER BY brand_id, order_ref, goal FOR NO KEY UPDATE"
+	},
+	[ST_CLICKS] = {
+		"int[] u",
+		"SELECT k.n, c.id, c.brand_id, c.offer_id, c.publisher_id, c.external_transaction_id, c.sub_id, c.subs"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (n, id)"
+		" CROSS JOIN LATERAL (SELECT * FROM postback.click x WHERE x.id = k.id LIMIT 1) c"
+	},
+	[ST_PROMO_CODES] = {
+		"int[] u text[]",
+		"SELECT k.n, c.offer_id, c.publisher_id, c.code"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS k (n, brand_id, code)"
+		" CROSS JOIN LATERAL (SELECT * FROM postback.promo_code p"
+		"   WHERE p.brand_id = k.brand_id AND p.code = k.code COLLATE postback.nocase"
+		"     AND p.valid_from <= pg_catalog.now() AND p.valid_to > pg_catalog.now()"
+		"   ORDER BY p.id DESC LIMIT 1) c"
+	},
+	/* The newest click of the brand between two ids that is valid by its offer's own window, narrowed by what is given. */
+	[ST_LAST_CLICKS] = {
+		"int[] u u u u u bigint[]",
+		"SELECT k.n, c.id, c.brand_id, c.offer_id, c.publisher_id, c.external_transaction_id, c.sub_id, c.subs"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		"                  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
+		"       AS k (n, brand_id, oldest, newest, offer_id, publisher_id, address_hash)"
+		" CROSS JOIN LATERAL (SELECT x.* FROM postback.click x JOIN postback.offer o ON o.id = x.offer_id"
+		"   WHERE x.brand_id = k.brand_id AND x.id >= k.oldest AND x.id < k.newest"
+		"     AND (o.attribution_window IS NULL"
+		"          OR x.id >= postback.ulid_floor(pg_catalog.now() - o.attribution_window))"
+		"     AND (o.min_click_age IS NULL OR x.id < postback.ulid_floor(pg_catalog.now() - o.min_click_age))"
+		"     AND (k.offer_id IS NULL OR x.offer_id = k.offer_id)"
+		"     AND (k.publisher_id IS NULL OR x.publisher_id = k.publisher_id)"
+		"     AND (k.address_hash IS NULL OR x.address_hash = k.address_hash)"
+		"   ORDER BY x.id DESC LIMIT 1) c"
+	},
+	[ST_OFFERS] = {
+		"u",
+		"SELECT o.id, o.brand_id, o.hold, o.attribution_window, o.min_click_age, o.goals_enabled,"
+		"       (SELECT g.name FROM postback.goal g WHERE g.offer_id = o.id AND g.is_default)"
+		"  FROM postback.offer o WHERE o.id = ANY ($1)"
+	},
+	/* The terms of an offer, publisher and goal (empty: none); also how the offer spells the goal, null if it has no such. */
+	[ST_TERMS] = {
+		"int[] u u text[]",
+		"SELECT k.n, g.name, t.id, t.percent, t.fixed, t.min, t.max, t.brackets"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
+		"       AS k (n, offer_id, publisher_id, goal)"
+		"  LEFT JOIN LATERAL (SELECT x.id, x.name FROM postback.goal x"
+		"   WHERE x.offer_id = k.offer_id AND x.name = k.goal COLLATE postback.nocase LIMIT 1) g ON true"
+		"  LEFT JOIN LATERAL (SELECT * FROM postback.terms x"
+		"   WHERE x.offer_id = k.offer_id"
+		"     AND (x.publisher_id IS NULL OR x.publisher_id = k.publisher_id)"
+		"     AND (x.goal_id IS NULL OR x.goal_id = g.id)"
+		"     AND x.valid_from <= pg_catalog.now() AND x.valid_to > pg_catalog.now()"
+		"   ORDER BY (x.publisher_id IS NOT NULL) DESC, (x.goal_id IS NOT NULL) DESC, x.id DESC LIMIT 1) t ON true"
+	},
+	[ST_TERMS_BY_ID] = {
+		"u",
+		"SELECT t.id, t.percent, t.fixed, t.min, t.max, t.brackets FROM postback.terms t WHERE t.id = ANY ($1)"
+	},
+	[ST_RATES] = {
+		"text[] text[]",
+		"SELECT k.base, k.quote, r.rate"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (base, quote)"
+		" CROSS JOIN LATERAL (SELECT x.rate FROM postback.fx_rate x"
+		"   WHERE x.base = k.base AND x.quote = k.quote AND x.valid_from <= pg_catalog.now()"
+		"   ORDER BY x.valid_from DESC, x.id DESC LIMIT 1) r"
+	},
+	[ST_PARKED] = {
+		"u text[]",
+		"SELECT p.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (brand_id, order_ref)"
+		" CROSS JOIN LATERAL (SELECT * FROM postback.parked x"
+		"   WHERE x.brand_id = k.brand_id AND x.order_ref = k.order_ref AND x.expires_at > pg_catalog.now()"
+		"   ORDER BY x.id LIMIT 64) p"
+	},
+	[ST_PARK] = {
+		"u u text[] text[] text[] bigint[] text[] text[] text[] text[] u bool[]",
+		"INSERT INTO postback.parked"
+		" SELECT k.id, k.brand_id, k.order_ref, k.goal, k.status, k.value, k.amount, k.currency, k.reason, k.notice,"
+		"        k.receipt_id,"
+		"        CASE WHEN k.for_ever THEN 'infinity'::timestamptz ELSE pg_catalog.now() + interval '24 hours' END"
+		"   FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		"                   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		"                   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12))"
+		"        AS k (id, brand_id, order_ref, goal, status, value, amount, currency, reason, notice, receipt_id,"
+		"              for_ever)"
+	},
+	[ST_UNPARK] = {
+		"u",
+		"DELETE FROM postback.parked WHERE id = ANY ($1)"
+	},
+	[ST_EVENTS] = {
+		"u u text[] text[] u u u text[] text[] text[] bool[] u",
+		"INSERT INTO postback.event"
+		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
+		"   pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
+		"   pg_catalog.unnest($12))"
+		" ON CONFLICT DO NOTHING RETURNING id"
+	},
+	/* In key order: two batches that create the same orders wait for each other, never in a circle. */
+	[ST_CREATE] = {
+		"u u text[] text[] bool[] text[] bool[] u u u text[] bigint[] text[] bigint[] bigint[] bigint[] text[] u"
+		" numeric[] text[] numeric[] timestamptz[] text[] text[] text[] text[] text[] text[]",
+		"INSERT INTO postback.conversion (id, brand_id, order_ref, goal, goal_given, status, test, offer_id, publisher_id,"
+		"   click_id, attribution, value, currency, sale_value, commission, fee, commission_currency, terms_id,"
+		"   fee_percent, fee_of, fx_rate, hold_until, external_transaction_id, sub_id, subs, promo_code, reason, notice)"
+		" SELECT id, brand_id, order_ref, goal, goal_given, status, test, offer_id, publisher_id,"
+		"   click_id, attribution, value, currency, sale_value, commission, fee, commission_currency, terms_id,"
+		"   fee_percent, fee_of, fx_rate, hold_until, external_transaction_id, sub_id, subs::text[], promo_code, reason,"
+		"   notice"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		"   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		"   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
+		"   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
+		"   pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20),"
+		"   pg_catalog.unnest($21), pg_catalog.unnest($22), pg_catalog.unnest($23), pg_catalog.unnest($24),"
+		"   pg_catalog.unnest($25), pg_catalog.unnest($26), pg_catalog.unnest($27), pg_catalog.unnest($28))"
+		"   AS k (id, brand_id, order_ref, goal, goal_given, status, test, offer_id, publisher_id,"
+		"   click_id, attribution, value, currency, sale_value, commission, fee, commission_currency, terms_id,"
+		"   fee_percent, fee_of, fx_rate, hold_until, external_transaction_id, sub_id, subs, promo_code, reason, notice)"
+		" ON CONFLICT (brand_id, order_ref, goal) DO NOTHING RETURNING id"
+	},
+	/* Takes back what this transaction has just created for an order that somebody else created meanwhile. */
+	[ST_UNCREATE] = {
+		"u",
+		"DELETE FROM postback.conversion WHERE id = ANY ($1)"
+	},
+	[ST_UPDATE] = {
+		"u text[] u u u text[] bigint[] bigint[] bigint[] bigint[] u numeric[] timestamptz[] text[] text[] text[] text[] text[]",
+		"UPDATE postback.conversion c"
+		"   SET status = k.status, offer_id = k.offer_id, publisher_id = k.publisher_id, click_id = k.click_id,"
+		"       attribution = k.attribution, value = k.value, sale_value = k.sale_value, commission = k.commission,"
+		"       fee = k.fee, terms_id = k.terms_id, fx_rate = k.fx_rate, hold_until = k.hold_until,"
+		"       external_transaction_id = k.external_transaction_id, sub_id = k.sub_id, subs = k.subs::text[],"
+		"       reason = k.reason, notice = k.notice, updated_at = pg_catalog.now()"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		"   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		"   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
+		"   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
+		"   pg_catalog.unnest($17), pg_catalog.unnest($18))"
+		"   AS k (id, status, offer_id, publisher_id, click_id, attribution, value, sale_value, commission, fee, terms_id,"
+		"   fx_rate, hold_until, external_transaction_id, sub_id, subs, reason, notice)"
+		" WHERE c.id = k.id"
+	},
+	[ST_HISTORY] = {
+		"u u u text[] text[] bigint[] bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] text[] u text[] text[]",
+		"INSERT INTO postback.history"
+		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
+		"   pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
+		"   pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15),"
+		"   pg_catalog.unnest($16), pg_catalog.unnest($17))"
+	},
+	[ST_LEDGER] = {
+		"u u u text[] text[] bigint[] text[] text[] u",
+		"INSERT INTO postback.ledger"
+		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
+		"   pg_catalog.unnest($8), pg_catalog.unnest($9))"
+	},
+	/* Transactions that move a prepaid brand's money go one after another, so that the limit is seen exactly. */
+	[ST_LOCK_PREPAID] = {
+		"u",
+		"SELECT b.id FROM postback.brand b WHERE b.id = ANY ($1) AND b.prepaid ORDER BY b.id FOR NO KEY UPDATE"
+	},
+	[ST_BALANCE] = {
+		"u u text[] u text[] bigint[]",
+		"INSERT INTO postback.balance"
+		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))"
+	},
+	[ST_EXHAUST] = {
+		"u",
+		"UPDATE postback.brand b SET exhausted = NOT b.exhausted"
+		" WHERE b.id = ANY ($1)"
+		"   AND b.exhausted <> (coalesce((SELECT pg_catalog.sum(m.amount) FROM postback.balance m"
+		"     WHERE m.brand_id = b.id AND m.account = 'available'), 0) <= - b.credit_limit)"
+	},
+	[ST_CALLBACKS] = {
+		"u u u",
+		"SELECT c.id, c.brand_id, c.offer_id, c.publisher_id, c.goal, c.statuses, c.reasons,"
+		"       c.delay, c.method, c.url, c.params, c.headers, c.include_test, c.on_adjust"
+		"  FROM postback.callback c"
+		" WHERE c.enabled AND c.type = 'conversion'"
+		"   AND (c.brand_id IS NULL OR c.brand_id = ANY ($1))"
+		"   AND (c.offer_id IS NULL OR c.offer_id = ANY ($2))"
+		"   AND (c.publisher_id IS NULL OR c.publisher_id = ANY ($3))"
+		" ORDER BY c.id"
+	},
+	[ST_OFFER_NAMES] = {
+		"u",
+		"SELECT o.id, o.name, o.goals_enabled FROM postback.offer o WHERE o.id = ANY ($1)"
+	},
+	[ST_CLICK_DETAILS] = {
+		"u",
+		"SELECT d.id, pg_catalog.host(d.ip), d.user_agent, d.country, d.referrer"
+		"  FROM pg_catalog.unnest($1) AS k (id)"
+		" CROSS JOIN LATERAL (SELECT * FROM postback.click_detail x WHERE x.id = k.id LIMIT 1) d"
+	},
+	[ST_SEQUENCES] = {
+		"u u",
+		"SELECT k.conversion_id, k.callback_id, d.seq"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (conversion_id, callback_id)"
+		" CROSS JOIN LATERAL (SELECT pg_catalog.max(x.seq) AS seq FROM postback.delivery x"
+		"   WHERE x.conversion_id = k.conversion_id AND x.callback_id = k.callback_id"
+		"     AND x.id > k.conversion_id) d"
+		" WHERE d.seq IS NOT NULL"
+	},
+	[ST_DELIVER] = {
+		"u u u u u u u text[] text[] bigint[] bigint[] text[] text[] int[] bool[] text[] text[] text[] text[] timestamptz[]",
+		"INSERT INTO postback.delivery (id, brand_id, callback_id, conversion_id, click_id, offer_id, publisher_id, goal,"
+		"   status, payout, revenue, currency, notice, seq, test, method, url, headers, body, due_at)"
+		" SELECT id, brand_id, callback_id, conversion_id, click_id, offer_id, publisher_id, goal,"
+		"   status, payout, revenue, currency, notice, seq, test, method, url, headers::text[], body, due_at"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		"   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		"   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
+		"   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
+		"   pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20))"
+		"   AS k (id, brand_id, callback_id, conversion_id, click_id, offer_id, publisher_id, goal,"
+		"   status, payout, revenue, currency, notice, seq, test, method, url, headers, body, due_at)"
+	},
+	[ST_QUEUE] = {
+		"u u u int[] text[] timestamptz[]",
+		"INSERT INTO postback.delivery_due (delivery_id, callback_id, conversion_id, seq, endpoint, due_at)"
+		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))"
+	},
+	[ST_RECEIPTS] = {
+		"u u u text[] text[] text[] text[] inet[] smallint[] text[] text[] text[] text[] text[] u u u real[]",
+		"INSERT INTO postback.receipt"
+		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
+		"   pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
+		"   pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15),"
+		"   pg_catalog.unnest($16), pg_catalog.unnest($17), pg_catalog.unnest($18))"
+	},
+	[ST_LINKS] = {
+		"text[]",
+		"SELECT l.code, l.brand_id, l.offer_id, l.publisher_id, o.landing_url,"
+		"       b.paused OR b.exhausted OR o.paused OR p.paused, b.fallback_url, b.keep_click_details, b.address_key,"
+		"       pg_catalog.extract('epoch', coalesce(o.attribution_window, b.attribution_window))::bigint"
+		"  FROM pg_catalog.unnest($1) AS k (code)"
+		"  JOIN postback.link l ON l.code = k.code"
+		"  JOIN postback.brand b ON b.id = l.brand_id"
+		"  JOIN postback.offer o ON o.id = l.offer_id"
+		"  JOIN postback.publisher p ON p.id = l.publisher_id"
+	},
+	[ST_FALLBACKS] = {
+		"text[]",
+		"SELECT b.key, b.fallback_url FROM postback.brand b WHERE b.key = ANY ($1) AND b.fallback_url IS NOT NULL"
+	},
+	[ST_INSERT_CLICKS] = {
+		"u u u u text[] bigint[] bigint[] text[] text[] text[] bool[]",
+		"INSERT INTO postback.click (id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash,"
+		"   external_transaction_id, sub_id, subs, truncated)"
+		" SELECT id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash,"
+		"   external_transaction_id, sub_id, subs::text[], truncated"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		"   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		"   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11))"
+		"   AS k (id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash,"
+		"   external_transaction_id, sub_id, subs, truncated)"
+	},
+	[ST_INSERT_CLICK_DETAILS] = {
+		"u u inet[] text[] text[] text[]",
+		"INSERT INTO postback.click_detail"
+		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))"
+	},
+};
+
+/* A prepared statement; valid only once plan is set, which is the last step of preparing it. */
+typedef struct KeptPlan
+{
+	SPIPlanPtr	plan;
+	int			column_count;
+	Oid			element[MAX_COLUMNS];
+	int16		length[MAX_COLUMNS];
+	bool		by_value[MAX_COLUMNS];
+	char		align[MAX_COLUMNS];
+} KeptPlan;
+
+static KeptPlan plans[STATEMENT_COUNT];
+static Oid	plans_schema = InvalidOid;
+
+struct Rows
+{
+	Statement	statement;
+	const KeptPlan *plan;
+	int			capacity;
+	int			count;
+	int			column;			/* next to be put */
+	Datum	   *values;			/* column-major: values[column * capacity + row] */
+	bool	   *nulls;
+};
+
+/* Forgets all plans if the extension was dropped and created again: types and tables have other oids then. */
+static void
+check_schema(void)
+{
+	Oid			schema = get_namespace_oid("postback", false);
+
+	if (schema == plans_schema)
+		return;
+	for (int i = 0; i < STATEMENT_COUNT; i++)
+	{
+		if (plans[i].plan != NULL)
+			SPI_freeplan(plans[i].plan);
+		plans[i].plan = NULL;
+	}
+	plans_schema = schema;
+}
+
+static const KeptPlan *
+plan_of(Statement statement)
+{
+	KeptPlan   *kept = &plans[statement];
+	const char *types = statements[statement].types;
+	Oid			argument[MAX_COLUMNS];
+	SPIPlanPtr	plan;
+	int			count = 0;
+
+	check_schema();
+	if (kept->plan != NULL)
+		return kept;
+
+	while (*types != '\0')
+	{
+		size_t		length = strcspn(types, " ");
+		char	   *name = length == 1 && *types == 'u' ? pstrdup("postback.ulid[]") : pnstrdup(types, length);
+		int32		typmod;
+
+		parseTypeString(name, &argument[count], &typmod, false);
+		kept->element[count] = get_element_type(argument[count]);
+		get_typlenbyvalalign(kept->element[count], &kept->length[count], &kept->by_value[count], &kept->align[count]);
+		count++;
+		types += length;
+		types += strspn(types, " ");
+	}
+	kept->column_count = count;
+	plan = SPI_prepare(statements[statement].sql, count, argument);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare statement %d: %s", (int) statement, SPI_result_code_string(SPI_result));
+	kept->plan = plan;
+	return kept;
+}
+
+Rows *
+rows_begin(Statement statement, int capacity)
+{
+	Rows	   *rows = palloc(sizeof(Rows));
+
+	rows->statement = statement;
+	rows->plan = plan_of(statement);
+	rows->capacity = Max(capacity, 1);
+	rows->count = 0;
+	rows->column = rows->plan->column_count;
+	rows->values = palloc(sizeof(Datum) * rows->capacity * rows->plan->column_count);
+	rows->nulls = palloc(sizeof(bool) * rows->capacity * rows->plan->column_count);
+	return rows;
+}
+
+/* Doubles the room; columns move apart. */
+static void
+rows_grow(Rows *rows)
+{
+	int			capacity = rows->capacity * 2;
+	Datum	   *values = palloc(sizeof(Datum) * capacity * rows->plan->column_count);
+	bool	   *nulls = palloc(sizeof(bool) * capacity * rows->plan->column_count);
+
+	for (int c = 0; c < rows->plan->column_count; c++)
+	{
+		memcpy(values + c * capacity, rows->values + c * rows->capacity, sizeof(Datum) * rows->count);
+		memcpy(nulls + c * capacity, rows->nulls + c * rows->capacity, sizeof(bool) * rows->count);
+	}
+	pfree(rows->values);
+	pfree(rows->nulls);
+	rows->values = values;
+	rows->nulls = nulls;
+	rows->capacity = capacity;
+}
+
+void
+rows_next(Rows *rows)
+{
+	Assert(rows->column == rows->plan->column_count);
+	if (rows->count == rows->capacity)
+		rows_grow(rows);
+	rows->count++;
+	rows->column = 0;
+}
+
+int
+rows_count(const Rows *rows)
+{
+	return rows->count;
+}
+
+void
+put_datum(Rows *rows, Datum value, bool is_null)
+{
+	int			at = rows->column * rows->capacity + rows->count - 1;
+
+	Assert(rows->column < rows->plan->column_count);
+	rows->values[at] = value;
+	rows->nulls[at] = is_null;
+	rows->column++;
+}
+
+void
+put_null(Rows *rows)
+{
+	put_datum(rows, (Datum) 0, true);
+}
+
+void
+put_ulid(Rows *rows, const PbUlid *value)
+{
+	put_datum(rows, UlidPGetDatum(value), value == NULL);
+}
+
+void
+put_slice(Rows *rows, PbSlice value)
+{
+	if (value.data == NULL)
+		put_null(rows);
+	else
+		put_datum(rows, PointerGetDatum(cstring_to_text_with_len(value.data, value.len)), false);
+}
+
+void
+put_cstring(Rows *rows, const char *value)
+{
+	put_slice(rows, value != NULL ? pb_slice(value) : (PbSlice){NULL, 0});
+}
+
+void
+put_int(Rows *rows, int32 value)
+{
+	put_datum(rows, Int32GetDatum(value), false);
+}
+
+void
+put_bigint(Rows *rows, int64 value)
+{
+	put_datum(rows, Int64GetDatum(value), false);
+}
+
+void
+put_bool(Rows *rows, bool value)
+{
+	put_datum(rows, BoolGetDatum(value), false);
+}
+
+void
+put_timestamp(Rows *rows, TimestampTz value)
+{
+	put_datum(rows, TimestampTzGetDatum(value), false);
+}
+
+uint64
+rows_execute(Rows *rows)
+{
+	const KeptPlan *plan = rows->plan;
+	Datum		arguments[MAX_COLUMNS];
+	int			lower = 1;
+	int			result;
+
+	if (rows->count == 0)
+		return 0;
+	Assert(rows->column == plan->column_count);
+	for (int c = 0; c < plan->column_count; c++)
+		arguments[c] = PointerGetDatum(construct_md_array(rows->values + c * rows->capacity,
+														  rows->nulls + c * rows->capacity,
+														  1, &rows->count, &lower, plan->element[c],
+														  plan->length[c], plan->by_value[c], plan->align[c]));
+	result = SPI_execute_plan(plan->plan, arguments, NULL, false, 0);
+	if (result < 0)
+		elog(ERROR, "statement %d failed: %s", (int) rows->statement, SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+Record
+record_of_tuple(HeapTuple tuple, TupleDesc desc)
+{
+	Record		record;
+
+	record.count = desc->natts;
+	record.next = 0;
+	record.values = palloc(sizeof(Datum) * desc->natts);
+	record.nulls = palloc(sizeof(bool) * desc->natts);
+	heap_deform_tuple(tuple, desc, record.values, record.nulls);
+	return record;
+}
+
+Record
+record_read(uint64 row)
+{
+	return record_of_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc);
+}
+
+bool
+take_datum(Record *record, Datum *value)
+{
+	int			at = record->next++;
+
+	Assert(at < record->count);
+	*value = record->values[at];
+	return !record->nulls[at];
+}
+
+bool
+take_ulid(Record *record, PbUlid *value)
+{
+	Datum		datum;
+
+	if (!take_datum(record, &datum))
+	{
+		memset(value, 0, sizeof(PbUlid));
+		return false;
+	}
+	*value = *DatumGetUlidP(datum);
+	return true;
+}
+
+PbSlice
+take_slice(Record *record)
+{
+	Datum		datum;
+
+	if (!take_datum(record, &datum))
+		return (PbSlice) {NULL, 0};
+	return text_slice(DatumGetTextPP(datum));
+}
+
+int32
+take_int(Record *record)
+{
+	Datum		datum;
+
+	return take_datum(record, &datum) ? DatumGetInt32(datum) : 0;
+}
+
+bool
+take_bigint(Record *record, int64 *value)
+{
+	Datum		datum;
+	bool		found = take_datum(record, &datum);
+
+	*value = found ? DatumGetInt64(datum) : 0;
+	return found;
+}
+
+bool
+take_bool(Record *record)
+{
+	Datum		datum;
+
+	return take_datum(record, &datum) && DatumGetBool(datum);
+}
+
+bool
+take_timestamp(Record *record, TimestampTz *value)
+{
+	Datum		datum;
+	bool		found = take_datum(record, &datum);
+
+	*value = found ? DatumGetTimestampTz(datum) : 0;
+	return found;
+}
