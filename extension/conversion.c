@@ -47,6 +47,7 @@ void
 conversion_read(Record record, Conversion *c)
 {
 	Record	   *r = &record;
+	PbSlice		status;
 	Datum		datum;
 	bool		has_fee;
 
@@ -56,8 +57,9 @@ conversion_read(Record record, Conversion *c)
 	c->order_ref = take_slice(r);
 	c->goal = take_slice(r);
 	c->goal_given = take_bool(r);
-	if (!pb_state_find(take_slice(r), &c->status))
-		c->status = PB_NONE;
+	status = take_slice(r);
+	if (!pb_state_find(status, &c->status))
+		elog(ERROR, "unknown status \"%.*s\" of a conversion", (int) status.len, status.data);
 	c->test = take_bool(r);
 	take_ulid(r, &c->offer_id);
 	take_ulid(r, &c->publisher_id);

@@ -7,6 +7,8 @@
 
 #include "core/currency.h"
 #include "core/form.h"
+#include "core/multipart.h"
+#include "json.h"
 #include "receive.h"
 
 /* The parameter that a name means for this token: its own map first, then ours. */
@@ -59,6 +61,12 @@ take_form(Call *item, PbSlice form)
 	}
 }
 
+static void
+take_form_body(Call *item)
+{
+	take_form(item, item->body);
+}
+
 /* The media type of a Content-Type value, without parameters. */
 static PbSlice
 media_type(PbSlice content_type)
@@ -67,17 +75,76 @@ media_type(PbSlice content_type)
 }
 
 static void
+take_multipart(Call *item)
+{
+	PbSlice		rest = item->body;
+	PbSlice		boundary;
+	PbSlice		name;
+	PbSlice		value;
+	PbMultipart next = PB_MULTIPART_BAD;
+
+	if (pb_header_parameter(item->content_type, PB_LITERAL("boundary"), &boundary))
+		while ((next = pb_multipart_next(&rest, boundary, &name, &value)) == PB_MULTIPART_PART)
+			take_pair(item, name, value);
+	if (next == PB_MULTIPART_BAD)
+		item_refuse(item, PB_BAD_ENCODING, NULL, "the body is no multipart/form-data with the boundary of its Content-Type");
+}
+
+static void
+take_json(Call *item)
+{
+	JsonMember *members;
+	int			count;
+
+	switch (json_members(item->body, &members, &count))
+	{
+		case JSON_BROKEN:
+			item_refuse(item, PB_BAD_JSON, NULL, "the body must be one flat JSON object");
+			return;
+		case JSON_BAD_ENCODING:
+			item_refuse(item, PB_BAD_ENCODING, NULL, "the body is not valid UTF-8, or has a NUL");
+			return;
+		case JSON_MEMBERS:
+			break;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		PbParameter parameter = parameter_of(item->token, pb_slice_trim(members[i].name));
+
+		if (!members[i].nested && members[i].text.data != NULL)
+			take_pair(item, members[i].name, members[i].text);
+		else if (members[i].nested && parameter != PB_P_UNKNOWN)
+			item_refuse(item, PB_BAD_JSON, pb_parameter_name(parameter), "%s must be a string or a number, not nested",
+						pb_parameter_name(parameter));
+	}
+}
+
+/* The bodies that are understood. */
+static const struct
+{
+	const char *type;
+	void		(*take) (Call *item);
+}			bodies[] = {
+	{"application/x-www-form-urlencoded", take_form_body},
+	{"multipart/form-data", take_multipart},
+	{"application/json", take_json},
+};
+
+static void
 take_body(Call *item)
 {
-	PbSlice		type = item->content_type.data != NULL ? media_type(item->content_type) :
-	PB_LITERAL("application/x-www-form-urlencoded");
+	PbSlice		type = item->content_type.data != NULL ? media_type(item->content_type) : pb_slice(bodies[0].type);
 
 	if (item->body.len == 0)
 		return;
-	if (pb_slice_equal_nocase(type, PB_LITERAL("application/x-www-form-urlencoded")))
-		take_form(item, item->body);
-	else
-		item_refuse(item, PB_UNSUPPORTED_MEDIA_TYPE, NULL, "the body must be application/x-www-form-urlencoded");
+	for (size_t i = 0; i < lengthof(bodies); i++)
+		if (pb_slice_equal_nocase(type, pb_slice(bodies[i].type)))
+		{
+			bodies[i].take(item);
+			return;
+		}
+	item_refuse(item, PB_UNSUPPORTED_MEDIA_TYPE, NULL,
+				"the body must be %s, %s or %s", bodies[0].type, bodies[1].type, bodies[2].type);
 }
 
 static void
@@ -217,6 +284,7 @@ read_test(Call *item)
 	PbSlice		order = item->p[PB_P_ORDER];
 
 	item->test = item->token->test || pb_slice_equal(item->p[PB_P_TEST], PB_LITERAL("1")) ||
+		pb_slice_equal_nocase(item->p[PB_P_TEST], PB_LITERAL("true")) ||
 		(order.data != NULL && order.len >= strlen(prefix) && memcmp(order.data, prefix, strlen(prefix)) == 0);
 }
 

@@ -153,11 +153,6 @@ check_status(const Conversion *before, const Conversion *after)
 {
 	if (after->status == before->status)
 		return;
-	if (after->status == PB_NONE)
-		ereport(ERROR,
-				(errcode(ERRCODE_CHECK_VIOLATION),
-				 errmsg("a conversion cannot get that status"),
-				 errhint("Statuses are pending, approved and reversed.")));
 	if (!pb_transition_allowed(before->status, after->status, before->test, PB_ANYONE))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -329,6 +324,7 @@ postback_conversion_check(PG_FUNCTION_ARGS)
 	Conversion	before;
 	Conversion	after;
 	const char *column;
+	PbSlice status;
 
 	check_trigger(fcinfo, "conversion_check", true);
 	if (trusted())
@@ -346,6 +342,12 @@ postback_conversion_check(PG_FUNCTION_ARGS)
 						 "postback.attribute(conversion, click) and postback.adjust(conversion, value) do the rest.")));
 	if (new_row.nulls[COLUMN_STATUS - 1] || new_row.nulls[COLUMN_VALUE - 1])
 		return PointerGetDatum(trigger->tg_newtuple);	/* the table's NOT NULL refuses it */
+	status = text_slice(DatumGetTextPP(new_row.values[COLUMN_STATUS - 1]));
+	if (!pb_state_find(status, &after.status))
+		ereport(ERROR,
+				(errcode(ERRCODE_CHECK_VIOLATION),
+				 errmsg("a conversion cannot get the status \"%.*s\"", (int) status.len, status.data),
+				 errhint("Statuses are pending, approved and reversed.")));
 	conversion_read(old_row, &before);
 	conversion_read(new_row, &after);
 	check_status(&before, &after);
@@ -362,7 +364,7 @@ same_for_effects(const Conversion *before, const Conversion *after)
 		pb_slice_equal(before->reason, after->reason) && pb_slice_equal(before->notice, after->notice);
 }
 
-/* Takes up to CHUNK changed rows off the two stores, which stand in the same order; returns how many were read. */
+/* Copies up to CHUNK changed rows off the two stores, which stand in the same order; returns how many were read. */
 static int
 read_chunk(TriggerData *trigger, TupleTableSlot *old_slot, TupleTableSlot *new_slot, Change *changes, int *count)
 {
@@ -371,16 +373,16 @@ read_chunk(TriggerData *trigger, TupleTableSlot *old_slot, TupleTableSlot *new_s
 	int			read = 0;
 
 	*count = 0;
-	while (read < CHUNK && tuplestore_gettupleslot(trigger->tg_oldtable, true, true, old_slot))
+	while (read < CHUNK && tuplestore_gettupleslot(trigger->tg_oldtable, true, false, old_slot))
 	{
 		Conversion *before = palloc(sizeof(Conversion));
 		Conversion *after = palloc(sizeof(Conversion));
 
-		if (!tuplestore_gettupleslot(trigger->tg_newtable, true, true, new_slot))
+		if (!tuplestore_gettupleslot(trigger->tg_newtable, true, false, new_slot))
 			elog(ERROR, "the old and new rows of an UPDATE of conversion differ in number");
 		read++;
-		conversion_read(record_of_tuple(ExecFetchSlotHeapTuple(old_slot, false, NULL), desc), before);
-		conversion_read(record_of_tuple(ExecFetchSlotHeapTuple(new_slot, false, NULL), desc), after);
+		conversion_read(record_of_tuple(ExecCopySlotHeapTuple(old_slot), desc), before);
+		conversion_read(record_of_tuple(ExecCopySlotHeapTuple(new_slot), desc), after);
 		if (!ulid_equal(&before->id, &after->id))
 			elog(ERROR, "the old and new rows of an UPDATE of conversion are not in the same order");
 		if (!same_for_effects(before, after))

@@ -140,8 +140,9 @@ CREATE FUNCTION postback.audit(
                          GROUP BY x.conversion_id, x.brand_id) h ON h.conversion_id = c.id AND h.brand_id = c.brand_id
               CROSS JOIN LATERAL (VALUES
                   ('status', c.status,
-                   CASE (h.pending, h.approved, h.reversed) WHEN (1, 0, 0) THEN 'pending' WHEN (0, 1, 0) THEN 'approved'
-                                                            WHEN (0, 0, 1) THEN 'reversed' ELSE 'broken' END),
+                   CASE format('%s %s %s', h.pending, h.approved, h.reversed)
+                       WHEN '1 0 0' THEN 'pending' WHEN '0 1 0' THEN 'approved' WHEN '0 0 1' THEN 'reversed'
+                       ELSE 'broken' END),
                   ('value', c.value::text, coalesce(h.value, 0)::text),
                   ('commission', coalesce(c.commission, 0)::text, coalesce(h.commission, 0)::text),
                   ('fee', coalesce(c.fee, 0)::text, coalesce(h.fee, 0)::text)) AS w (what, expected, actual)) h
