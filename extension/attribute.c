@@ -322,13 +322,22 @@ find_rates(Call **items, int count)
 	}
 }
 
+/* Completes sources that are found: offer, goal, terms, rate. */
+void
+batch_price(Call **items, int count, TimestampTz now)
+{
+	int			offer_count;
+	const Offer *offers = offers_load(items, count, &offer_count);
+
+	check_offers(items, count, offers, offer_count, now);
+	find_terms(items, count);
+	find_rates(items, count);
+}
+
 /* Fills the source of items that may create something. */
 void
 batch_attribute(Call **items, int count, TimestampTz now)
 {
-	const Offer *offers;
-	int			offer_count;
-
 	if (count == 0)
 		return;
 	for (int i = 0; i < count; i++)
@@ -336,10 +345,7 @@ batch_attribute(Call **items, int count, TimestampTz now)
 	find_clicks(items, count);
 	find_promo_codes(items, count);
 	find_last_clicks(items, count, now);
-	offers = offers_load(items, count, &offer_count);
-	check_offers(items, count, offers, offer_count, now);
-	find_terms(items, count);
-	find_rates(items, count);
+	batch_price(items, count, now);
 }
 
 /* The frozen terms of conversions, terms[i] NULL where there are none. */

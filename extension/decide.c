@@ -61,6 +61,7 @@ typedef struct Order
 	Change	   *changes;
 	int			change_count;
 	bool		again;			/* somebody else created it meanwhile */
+	const char *actor;			/* for history */
 } Order;
 
 /* Room for one more element of a growing array, whose capacity is always the next power of two, at least 4. */
@@ -86,7 +87,7 @@ static void
 change_add(Order *order, const Conversion *before, const Conversion *after, const PbUlid *receipt_id)
 {
 	order->changes = room_for_one(order->changes, order->change_count, sizeof(Change));
-	order->changes[order->change_count++] = (Change) {before, after, "receipt", receipt_id};
+	order->changes[order->change_count++] = (Change) {before, after, order->actor, receipt_id};
 }
 
 static int
@@ -131,6 +132,7 @@ orders_group(Batch *batch, int *order_count)
 			order->brand_id = items[i]->token->brand_id;
 			order->ref = items[i]->p[PB_P_ORDER];
 			order->items = &items[i];
+			order->actor = "receipt";
 		}
 		order->item_count++;
 	}
@@ -980,6 +982,68 @@ batch_decide(Batch *batch)
 		open_count = still;
 	}
 	orders_write(orders, order_count);
+}
+
+static int
+call_conversion_compare(const void *left, const void *right)
+{
+	const Conversion *a = ((const Call *) left)->conversion;
+	const Conversion *b = ((const Call *) right)->conversion;
+
+	return order_compare(&a->brand_id, a->order_ref, &b->brand_id, b->order_ref);
+}
+
+/*
+ * Prices unpriced conversions, each in a call whose source has been completed, and applies the approvals that waited for
+ * that. Returns how many were priced.
+ */
+int
+conversions_price(Call *calls, int count)
+{
+	Order	   *orders = palloc0(sizeof(Order) * Max(count, 1));
+	Order	  **open = palloc(sizeof(Order *) * Max(count, 1));
+	int			order_count = 0;
+	int			priced = 0;
+
+	qsort(calls, count, sizeof(Call), call_conversion_compare);
+	for (int i = 0; i < count; i++)
+	{
+		const Conversion *c = calls[i].conversion;
+		Order	   *order = order_count > 0 ? &orders[order_count - 1] : NULL;
+
+		if (order == NULL || order_compare(&order->brand_id, order->ref, &c->brand_id, c->order_ref) != 0)
+		{
+			order = &orders[order_count];
+			open[order_count++] = order;
+			order->brand_id = c->brand_id;
+			order->ref = c->order_ref;
+			order->actor = "cron";
+		}
+		live_add(order, c, true, calls[i].source.terms);
+	}
+	parked_load(open, order_count);
+	for (int i = 0; i < count; i++)
+	{
+		Order	   *order = order_find(open, order_count, &calls[i].conversion->brand_id, calls[i].conversion->order_ref);
+		Conversion	trial = *calls[i].conversion;
+
+		if (!trial.has_rate)
+		{
+			trial.has_rate = calls[i].source.has_rate;
+			trial.fx_rate = calls[i].source.fx_rate;
+		}
+		if (conversion_price(&trial, calls[i].source.terms) != PB_OK || !trial.priced)
+			continue;
+		priced++;
+		for (int j = 0; j < order->live_count; j++)
+			if (ulid_equal(&order->lives[j].now->id, &trial.id))
+			{
+				*live_change(order, &order->lives[j], NULL) = trial;
+				parked_apply(order, &order->lives[j], &calls[i]);
+			}
+	}
+	orders_write(orders, order_count);
+	return priced;
 }
 
 /* Records the events of the batch: one per event name and order, without money. */

@@ -51,6 +51,14 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"u",
 		"SELECT * FROM postback.conversion WHERE id = ANY ($1) ORDER BY brand_id, order_ref, goal FOR NO KEY UPDATE"
 	},
+	/* The next unpriced ones after an id; locked by somebody: left for the next call. */
+	[ST_UNPRICED] = {
+		"u u int[]",
+		"SELECT c.* FROM postback.conversion c"
+		" WHERE c.commission IS NULL AND c.status = 'pending'"
+		"   AND c.brand_id = ($1)[1] AND c.id > ($2)[1]"
+		" ORDER BY c.id LIMIT ($3)[1] FOR NO KEY UPDATE SKIP LOCKED"
+	},
 	[ST_CLICKS] = {
 		"int[] u",
 		"SELECT k.n, c.id, c.brand_id, c.offer_id, c.publisher_id, c.external_transaction_id, c.sub_id, c.subs"

@@ -165,6 +165,7 @@ extern PbCode amount_read(PbSlice minor, PbSlice full, PbSlice currency, bool *h
 
 /* attribute.c */
 extern void batch_attribute(Call **items, int count, TimestampTz now);
+extern void batch_price(Call **items, int count, TimestampTz now);
 extern void terms_load(Conversion *const *conversions, int count, const Terms **terms);
 extern int64 address_hash(PbSlice key, PbSlice text);
 extern PbSlice address_text(Datum remote);
@@ -172,6 +173,7 @@ extern PbSlice address_text(Datum remote);
 /* decide.c */
 extern void batch_decide(Batch *batch);
 extern void events_write(Batch *batch);
+extern int	conversions_price(Call *calls, int count);
 
 /* reply.c */
 extern void reply_values(const Call *item, Datum *values, bool *nulls);

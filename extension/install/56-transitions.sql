@@ -56,3 +56,20 @@ COMMENT ON FUNCTION postback.callback_check() IS
     'Before a callback is saved: lints its templates, refuses what is wrong, warns of what is doubtful';
 CREATE TRIGGER callback_check BEFORE INSERT OR UPDATE ON postback.callback
     FOR EACH ROW EXECUTE FUNCTION postback.callback_check();
+
+CREATE FUNCTION postback.reprice_brand(brand postback.ulid) RETURNS bigint
+    LANGUAGE C VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'postback_reprice_brand';
+COMMENT ON FUNCTION postback.reprice_brand(postback.ulid) IS
+    'Prices the pending conversions of a brand that came before their terms or rate, and applies the approvals that waited; returns how many';
+
+CREATE FUNCTION postback.reprice_unpriced(brand postback.ulid DEFAULT NULL) RETURNS bigint
+    LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+    BEGIN ATOMIC
+        SELECT coalesce(sum(postback.reprice_brand(b.id)), 0)::bigint
+        FROM postback.brand b
+        WHERE b.id = coalesce(reprice_unpriced.brand, b.id)
+          AND EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = b.id AND c.commission IS NULL);
+    END;
+COMMENT ON FUNCTION postback.reprice_unpriced(postback.ulid) IS
+    'reprice_brand for one brand, or for all (null); set_terms, set_fx_rate and a job of each minute call it';

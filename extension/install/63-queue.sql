@@ -28,7 +28,7 @@ COMMENT ON FUNCTION postback.is_success(text, integer) IS 'Is the HTTP code amon
 CREATE FUNCTION postback.endpoint_of(url text) RETURNS text
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT lower(m[2]) || ':' || coalesce(m[3], CASE lower(m[1]) WHEN 'https' THEN '443' ELSE '80' END)
-    FROM regexp_match(url, '^(https?)://(\[[^]]+\]|[^/?#:]+?)\.?(?::(\d+))?(?:[/?#]|$)', 'i') AS m
+    FROM regexp_match(url, '^(https?)://(\[[^]]+\]|[^/?#:]*[^/?#:.])\.?(?::(\d+))?(?:[/?#]|$)', 'i') AS m
 $$;
 COMMENT ON FUNCTION postback.endpoint_of(text) IS 'host:port of a URL, in lower case: what connection caps and the breaker go by';
 
@@ -194,8 +194,8 @@ BEGIN
                k.outcome = 'response' AND k.http_code IS NOT NULL
                AND CASE c.success_codes WHEN '200-299' THEN k.http_code BETWEEN 200 AND 299
                                         ELSE postback.is_success(c.success_codes, k.http_code) END AS success
-        FROM ROWS FROM (unnest(attempt_ids), unnest(outcomes), unnest(http_codes), unnest(errors), unnest(retry_afters),
-                        unnest(milliseconds), unnest(addresses), unnest(responses))
+        FROM ROWS FROM (unnest(settle.attempt_ids), unnest(settle.outcomes), unnest(settle.http_codes), unnest(settle.errors),
+                        unnest(settle.retry_afters), unnest(settle.milliseconds), unnest(settle.addresses), unnest(settle.responses))
              AS k (attempt_id, outcome, http_code, error, retry_after, milliseconds, address, response)
         CROSS JOIN LATERAL (SELECT * FROM postback.delivery_due x WHERE x.attempt_id = k.attempt_id FOR UPDATE) q
         LEFT JOIN LATERAL (SELECT * FROM postback.callback x WHERE x.id = q.callback_id) c ON true
@@ -262,7 +262,7 @@ BEGIN
         SELECT s.attempt_id, s.brand_id, s.delivery_id, s.callback_id, s.number, coalesce(s.sender, ''), 'error',
                'no answer from the sender before its lease ended'
         FROM superseded s
-        WHERE s.attempt_id IS NOT NULL AND s.attempt_id <> ALL (attempt_ids)
+        WHERE s.attempt_id IS NOT NULL AND s.attempt_id <> ALL (settle.attempt_ids)
     ), verdict AS MATERIALIZED (
         -- Per callback, and only where its row must change; in the order of ids, so that two senders never wait in a circle.
         SELECT v.*
@@ -301,8 +301,8 @@ BEGIN
                            WHEN k.outcome = 'blocked' THEN 'blocked' ELSE 'error' END,
             http_code = k.http_code, error = coalesce(left(k.error, 1000), 'answered after its lease had ended'),
             milliseconds = k.milliseconds, address = k.address, response = left(k.response, 2048)
-        FROM ROWS FROM (unnest(attempt_ids), unnest(outcomes), unnest(http_codes), unnest(errors),
-                        unnest(milliseconds), unnest(addresses), unnest(responses))
+        FROM ROWS FROM (unnest(settle.attempt_ids), unnest(settle.outcomes), unnest(settle.http_codes), unnest(settle.errors),
+                        unnest(settle.milliseconds), unnest(settle.addresses), unnest(settle.responses))
              AS k (attempt_id, outcome, http_code, error, milliseconds, address, response)
         CROSS JOIN LATERAL (SELECT x.callback_id FROM postback.attempt x WHERE x.id = k.attempt_id) l
         LEFT JOIN LATERAL (SELECT x.success_codes FROM postback.callback x WHERE x.id = l.callback_id) c ON true
