@@ -141,29 +141,48 @@ narrowing_address(const Call *item, int64 *hash)
 	return true;
 }
 
+/* Clicks from this id on are inside the window. */
+static PbUlid
+oldest_id(TimestampTz now, Datum window)
+{
+	return ulid_floor_of(minus(now, window));
+}
+
+/* A click before this id is old enough: its millisecond is over. */
+static PbUlid
+newest_id(TimestampTz now, Datum min_age)
+{
+	return ulid_floor_of(minus(now, min_age) + 1000);
+}
+
 static void
 find_last_clicks(Call **items, int count, TimestampTz now)
 {
 	Rows	   *rows = rows_begin(ST_LAST_CLICKS, count);
-	PbUlid	   *bounds = palloc(sizeof(PbUlid) * 2 * Max(count, 1));
+	PbUlid	   *bounds = palloc(sizeof(PbUlid) * 4 * Max(count, 1));
 	uint64		found;
 
 	for (int i = 0; i < count; i++)
 	{
 		Call	   *item = items[i];
+		const Brand *brand = item->token->brand;
+		PbUlid	   *bound;
 		int64		hash = 0;
 		bool		by_address;
 
 		if (!names_no_click(item) || item->source.how != ATTRIBUTION_NONE)
 			continue;
 		by_address = narrowing_address(item, &hash);
-		bounds[2 * i] = ulid_floor_of(minus(now, item->token->brand->attribution_window));
-		bounds[2 * i + 1] = ulid_floor_of(minus(now, item->token->brand->min_click_age) + 1000);
+		bound = &bounds[4 * i];
+		bound[0] = oldest_id(now, brand->longest_window);
+		bound[1] = newest_id(now, brand->youngest_age);
+		bound[2] = oldest_id(now, brand->attribution_window);
+		bound[3] = newest_id(now, brand->min_click_age);
 		rows_next(rows);
 		put_int(rows, i);
 		put_ulid(rows, &item->token->brand_id);
-		put_ulid(rows, &bounds[2 * i]);
-		put_ulid(rows, &bounds[2 * i + 1]);
+		for (int j = 0; j < 4; j++)
+			put_ulid(rows, &bound[j]);
 		put_ulid(rows, item->has_offer ? &item->offer_id : NULL);
 		put_ulid(rows, item->has_publisher ? &item->publisher_id : NULL);
 		put_datum(rows, Int64GetDatum(hash), !by_address);

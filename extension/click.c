@@ -365,6 +365,7 @@ PG_FUNCTION_INFO_V1(postback_click_batch);
 Datum
 postback_click_batch(PG_FUNCTION_ARGS)
 {
+	int			level;
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Argument	numbers;
 	Argument	arguments[6];
@@ -374,8 +375,7 @@ postback_click_batch(PG_FUNCTION_ARGS)
 	bool		nulls[CLICK_COLUMNS];
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	level = statements_begin();
 	numbers = argument_take(fcinfo, 0, "items", -1);
 	for (int i = 0; i < (int) lengthof(arguments); i++)
 		arguments[i] = argument_take(fcinfo, i + 1, names[i], numbers.count);
@@ -397,7 +397,7 @@ postback_click_batch(PG_FUNCTION_ARGS)
 		click_values(&clicks[i], values, nulls);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
-	SPI_finish();
+	statements_end(level);
 	return (Datum) 0;
 }
 
@@ -405,6 +405,7 @@ PG_FUNCTION_INFO_V1(postback_click);
 Datum
 postback_click(PG_FUNCTION_ARGS)
 {
+	int			level;
 	TupleDesc	desc;
 	Click		click;
 	Datum		values[CLICK_COLUMNS];
@@ -422,11 +423,10 @@ postback_click(PG_FUNCTION_ARGS)
 	click.user_agent = argument_scalar(fcinfo, 3);
 	click.referrer = argument_scalar(fcinfo, 4);
 	click.country = argument_scalar(fcinfo, 5);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	level = statements_begin();
 	clicks_run(&click, 1);
 	click_values(&click, values, nulls);
 	result = PointerGetDatum(SPI_returntuple(heap_form_tuple(BlessTupleDesc(desc), values, nulls), desc));
-	SPI_finish();
+	statements_end(level);
 	return result;
 }

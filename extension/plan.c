@@ -13,6 +13,7 @@
 #include "parser/parse_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 
 #include "plan.h"
@@ -36,8 +37,12 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	[ST_BRANDS] = {
 		"u",
 		"SELECT b.id, b.currency, b.hold, b.attribution_window, b.min_click_age, b.fee_percent, b.fee_of, b.prepaid,"
-		"       b.address_key"
-		"  FROM postback.brand b WHERE b.id = ANY ($1)"
+		"       b.address_key, greatest(b.attribution_window, o.longest), least(b.min_click_age, o.youngest)"
+		"  FROM postback.brand b"
+		" CROSS JOIN LATERAL (SELECT pg_catalog.max(x.attribution_window) AS longest,"
+		"                            pg_catalog.min(x.min_click_age) AS youngest"
+		"                       FROM postback.offer x WHERE x.brand_id = b.id) o"
+		" WHERE b.id = ANY ($1)"
 	},
 	/* In key order, so that batches that share orders lock them in the same order. */
 	[ST_CONVERSIONS] = {
@@ -74,18 +79,24 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"     AND p.valid_from <= pg_catalog.now() AND p.valid_to > pg_catalog.now()"
 		"   ORDER BY p.id DESC LIMIT 1) c"
 	},
-	/* The newest click of the brand between two ids that is valid by its offer's own window, narrowed by what is given. */
+	/*
+	 * The newest click of the brand that is valid by its offer's window and minimum age, else by the brand's; oldest and
+	 * newest bound the scan for any of them. Narrowed by what is given. The offer is looked up per click, not joined, so
+	 * that the scan goes backward by index and stops at the first valid click.
+	 */
 	[ST_LAST_CLICKS] = {
-		"int[] u u u u u bigint[]",
+		"int[] u u u u u u u bigint[]",
 		"SELECT k.n, c.id, c.brand_id, c.offer_id, c.publisher_id, c.external_transaction_id, c.sub_id, c.subs"
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		"                  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
-		"       AS k (n, brand_id, oldest, newest, offer_id, publisher_id, address_hash)"
-		" CROSS JOIN LATERAL (SELECT x.* FROM postback.click x JOIN postback.offer o ON o.id = x.offer_id"
+		"                  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		"                  pg_catalog.unnest($9))"
+		"       AS k (n, brand_id, oldest, newest, brand_oldest, brand_newest, offer_id, publisher_id, address_hash)"
+		" CROSS JOIN LATERAL (SELECT * FROM postback.click x"
 		"   WHERE x.brand_id = k.brand_id AND x.id >= k.oldest AND x.id < k.newest"
-		"     AND (o.attribution_window IS NULL"
-		"          OR x.id >= postback.ulid_floor(pg_catalog.now() - o.attribution_window))"
-		"     AND (o.min_click_age IS NULL OR x.id < postback.ulid_floor(pg_catalog.now() - o.min_click_age))"
+		"     AND x.id >= coalesce((SELECT postback.ulid_floor(pg_catalog.now() - o.attribution_window)"
+		"                             FROM postback.offer o WHERE o.id = x.offer_id), k.brand_oldest)"
+		"     AND x.id < coalesce((SELECT postback.ulid_floor(pg_catalog.now() - o.min_click_age + interval '1 ms')"
+		"                            FROM postback.offer o WHERE o.id = x.offer_id), k.brand_newest)"
 		"     AND (k.offer_id IS NULL OR x.offer_id = k.offer_id)"
 		"     AND (k.publisher_id IS NULL OR x.publisher_id = k.publisher_id)"
 		"     AND (k.address_hash IS NULL OR x.address_hash = k.address_hash)"
@@ -398,11 +409,38 @@ plan_of(Statement statement)
 		types += strspn(types, " ");
 	}
 	kept->column_count = count;
-	plan = SPI_prepare(statements[statement].sql, count, argument);
+	/* One plan for arrays of any length: every batch is alike, and planning again would cost more than it could win. */
+	plan = SPI_prepare_cursor(statements[statement].sql, count, argument, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare statement %d: %s", (int) statement, SPI_result_code_string(SPI_result));
 	kept->plan = plan;
 	return kept;
+}
+
+/* Ways of planning that are right for reports, not for a batch of index probes. */
+static const char *const planner_settings_off[] = {
+	"enable_seqscan", "enable_sort", "enable_hashjoin", "enable_mergejoin", "enable_material", "jit"
+};
+
+int
+statements_begin(void)
+{
+	int			level;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	level = NewGUCNestLevel();
+	for (size_t i = 0; i < lengthof(planner_settings_off); i++)
+		(void) set_config_option(planner_settings_off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+	return level;
+}
+
+void
+statements_end(int level)
+{
+	AtEOXact_GUC(false, level);
+	SPI_finish();
 }
 
 Rows *

@@ -52,6 +52,13 @@ typedef enum Statement
 	STATEMENT_COUNT
 } Statement;
 
+/*
+ * Statements run between these two: an SPI connection whose memory goes with statements_end, and a planner that takes the index
+ * whatever the statistics say (a table that was empty a minute ago need not be so now).
+ */
+extern int	statements_begin(void);	/* returns what statements_end wants */
+extern void statements_end(int level);
+
 /* The arguments of one execution, row by row.  Lives in the memory context it was made in. */
 typedef struct Rows Rows;
 
@@ -70,12 +77,12 @@ extern void put_bool(Rows *rows, bool value);
 extern void put_timestamp(Rows *rows, TimestampTz value);
 
 /*
- * Executes the statement (within SPI_connect) unless there are no rows; returns the number of rows processed. Results
+ * Executes the statement unless there are no rows; returns the number of rows processed. Results
  * are read with record_read until the next execution.
  */
 extern uint64 rows_execute(Rows *rows);
 
-/* One row being read, column by column. Values live until SPI_finish, or as long as the tuple. */
+/* One row being read, column by column. Values live until statements_end, or as long as the tuple. */
 typedef struct Record
 {
 	Datum	   *values;

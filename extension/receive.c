@@ -172,14 +172,14 @@ PG_FUNCTION_INFO_V1(postback_receive_batch);
 Datum
 postback_receive_batch(PG_FUNCTION_ARGS)
 {
+	int			level;
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Batch		batch;
 	Datum		values[REPLY_COLUMNS];
 	bool		nulls[REPLY_COLUMNS];
 
 	InitMaterializedSRF(fcinfo, 0);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	level = statements_begin();
 	batch_read(fcinfo, &batch);
 	batch_run(&batch);
 	for (int i = 0; i < batch.count; i++)
@@ -187,7 +187,7 @@ postback_receive_batch(PG_FUNCTION_ARGS)
 		reply_values(&batch.items[i], values, nulls);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
-	SPI_finish();
+	statements_end(level);
 	return (Datum) 0;
 }
 
@@ -195,6 +195,7 @@ PG_FUNCTION_INFO_V1(postback_receive);
 Datum
 postback_receive(PG_FUNCTION_ARGS)
 {
+	int			level;
 	TupleDesc	desc;
 	Call		item;
 	Batch		batch = {&item, 1, 0, 0};
@@ -216,12 +217,11 @@ postback_receive(PG_FUNCTION_ARGS)
 	item.remote = item.has_remote ? PG_GETARG_DATUM(5) : (Datum) 0;
 	item.signature = argument_scalar(fcinfo, 6);
 	item.cookie = argument_scalar(fcinfo, 7);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	level = statements_begin();
 	batch_run(&batch);
 	reply_values(&item, values, nulls);
 	tuple = heap_form_tuple(BlessTupleDesc(desc), values, nulls);
 	result = PointerGetDatum(SPI_returntuple(tuple, desc));
-	SPI_finish();
+	statements_end(level);
 	return result;
 }

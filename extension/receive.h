@@ -24,6 +24,8 @@ typedef struct Brand
 	PbSlice		fee_of;
 	bool		prepaid;
 	PbSlice		address_key;
+	Datum		longest_window; /* of the brand and its offers */
+	Datum		youngest_age;	/* likewise, of the minimum click ages */
 } Brand;
 
 /* A name that the brand uses, and ours. */

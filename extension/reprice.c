@@ -51,14 +51,14 @@ unpriced_load(const Token *token, PbUlid *after, Call *calls)
 static int
 reprice_chunk(const PbUlid *brand_id, PbUlid *after, int64 *priced)
 {
+	int			level;
 	Call	   *calls;
 	Call	  **items;
 	Token		token;
 	int			brands;
 	int			found;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	level = statements_begin();
 	memset(&token, 0, sizeof(token));
 	token.brand_id = *brand_id;
 	token.brand = brands_load(brand_id, 1, &brands);
@@ -72,7 +72,7 @@ reprice_chunk(const PbUlid *brand_id, PbUlid *after, int64 *priced)
 		batch_price(items, found, GetCurrentTransactionStartTimestamp());
 		*priced += conversions_price(calls, found);
 	}
-	SPI_finish();
+	statements_end(level);
 	return found;
 }
 

@@ -248,6 +248,7 @@ typedef enum StaffAction
 static Datum
 staff_call(FunctionCallInfo fcinfo, StaffAction action)
 {
+	int			level;
 	StaffCall	staff;
 	int			last = PG_NARGS() - 1;
 	const char *result = NULL;
@@ -258,8 +259,7 @@ staff_call(FunctionCallInfo fcinfo, StaffAction action)
 			ereport(ERROR,
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("argument %d must not be null", i + 1)));
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	level = statements_begin();
 	staff_begin(&staff, PG_GETARG_ULID_P(0));
 	if (staff.call.code == PB_OK)
 		switch (action)
@@ -282,7 +282,7 @@ staff_call(FunctionCallInfo fcinfo, StaffAction action)
 		}
 	staff_finish(&staff, result, argument_scalar(fcinfo, last - 1), argument_scalar(fcinfo, last));
 	reply = staff_reply(fcinfo, &staff);
-	SPI_finish();
+	statements_end(level);
 	return reply;
 }
 

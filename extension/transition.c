@@ -190,11 +190,11 @@ check_value(const Conversion *before, const Conversion *after)
 static void
 reprice(Conversion *c)
 {
+	int			level;
 	Terms		terms;
 	bool		found = false;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	level = statements_begin();
 	if (c->has_terms)
 	{
 		Rows	   *rows = rows_begin(ST_TERMS_BY_ID, 1);
@@ -212,13 +212,14 @@ reprice(Conversion *c)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("the commission of conversion %s would be too large", ulid_cstring(&c->id))));
-	SPI_finish();
+	statements_end(level);
 }
 
 /* The hold of the conversion's offer, else of its brand, from now. */
 static TimestampTz
 new_hold(const Conversion *c)
 {
+	int			level;
 	TimestampTz now = GetCurrentTransactionStartTimestamp();
 	Datum		hold = (Datum) 0;
 	bool		found = false;
@@ -227,8 +228,7 @@ new_hold(const Conversion *c)
 	PbUlid		id;
 	TimestampTz result;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	level = statements_begin();
 	if (c->attribution != ATTRIBUTION_NONE)
 	{
 		rows = rows_begin(ST_OFFERS, 1);
@@ -255,7 +255,7 @@ new_hold(const Conversion *c)
 		take_datum(&record, &hold);
 	}
 	result = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), hold));
-	SPI_finish();
+	statements_end(level);
 	return result;
 }
 
@@ -408,16 +408,16 @@ postback_conversion_effects(PG_FUNCTION_ARGS)
 	new_slot = MakeSingleTupleTableSlot(RelationGetDescr(trigger->tg_relation), &TTSOpsMinimalTuple);
 	do
 	{
+		int			level;
 		Change	   *changes;
 		int			count;
 
 		/* One connection per chunk: what it allocates is given back before the next. */
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "could not connect to SPI");
+		level = statements_begin();
 		changes = palloc(sizeof(Change) * CHUNK);
 		read = read_chunk(trigger, old_slot, new_slot, changes, &count);
 		effects_write(changes, count);
-		SPI_finish();
+		statements_end(level);
 		CHECK_FOR_INTERRUPTS();
 	} while (read == CHUNK);
 	ExecDropSingleTupleTableSlot(old_slot);

@@ -54,7 +54,10 @@ CREATE FUNCTION postback.callback_check() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'postback_callback_check';
 COMMENT ON FUNCTION postback.callback_check() IS
     'Before a callback is saved: lints its templates, refuses what is wrong, warns of what is doubtful';
-CREATE TRIGGER callback_check BEFORE INSERT OR UPDATE ON postback.callback
+-- Not on the columns that settle() keeps: a sender's bookkeeping is no reason to warn of the templates again.
+CREATE TRIGGER callback_check
+    BEFORE INSERT OR UPDATE OF name, type, brand_id, offer_id, publisher_id, goal, statuses, reasons, delay, method, url, params,
+        headers, auth, success_codes, include_test, on_adjust, every_status ON postback.callback
     FOR EACH ROW EXECUTE FUNCTION postback.callback_check();
 
 CREATE FUNCTION postback.reprice_brand(brand postback.ulid) RETURNS bigint

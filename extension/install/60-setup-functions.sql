@@ -508,6 +508,7 @@ BEGIN
         (id, brand_id, offer_id, goal_id, publisher_id, percent, fixed, min, max, brackets, valid_from, valid_to)
     VALUES (new_id, its_brand, set_terms.offer, its_goal, set_terms.publisher, set_terms.percent, set_terms.fixed,
             set_terms.min, set_terms.max, set_terms.brackets, starts, ends);
+    PERFORM postback.reprice_unpriced(its_brand);
     RETURN new_id;
 END
 $$;
@@ -516,7 +517,7 @@ COMMENT ON FUNCTION postback.set_terms(
 'What the offer pays from now on; returns the terms'' id. Narrowed by goal (name without case, or id) and publisher; the most
 specific wins, of equals the newest. percent: of the order value, 6 decimals; fixed, min, max: minor units of the brand''s
 currency; brackets: [{"from": 10000, "percent": 8, "fixed": 0}] by order value. Conversions keep the terms that they were
-priced with. Errors: invalid_parameter_value.';
+priced with; those that had none are priced now. Errors: invalid_parameter_value.';
 
 CREATE FUNCTION postback.set_terms(
     offer postback.ulid, goal postback.ulid, publisher postback.ulid DEFAULT NULL, percent numeric DEFAULT NULL,
@@ -553,11 +554,12 @@ BEGIN
     END IF;
     INSERT INTO postback.fx_rate (base, quote, rate, valid_from)
     VALUES (base_code, quote_code, set_fx_rate.rate, coalesce(set_fx_rate.valid_from, pg_catalog.now()));
+    PERFORM postback.reprice_unpriced();
 END
 $$;
 COMMENT ON FUNCTION postback.set_fx_rate(text, text, numeric, timestamptz) IS
 'An exchange rate: 1 base = rate quote, in full units, from valid_from on; the newest that is valid wins.
-Errors: invalid_parameter_value.';
+Conversions that waited for it are priced now. Errors: invalid_parameter_value.';
 
 CREATE FUNCTION postback.create_promo_code(
     brand postback.ulid, code text, publisher postback.ulid, offer postback.ulid DEFAULT NULL,

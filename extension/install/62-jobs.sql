@@ -106,11 +106,13 @@ COMMENT ON FUNCTION postback.expire_parked() IS
     'Forgets parked follow-ups whose 24 hours are over; returns how many. Those that wait for a price stay';
 
 CREATE FUNCTION postback.job_list(OUT job text, OUT schedule text, OUT command text) RETURNS SETOF record
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 4 SET search_path = pg_catalog, pg_temp AS $$
-    VALUES ('postback_approve_due',     '* * * * *',   'CALL postback.approve_due()'),
-           ('postback_fold_balances',   '* * * * *',   'SELECT postback.fold_balances()'),
-           ('postback_expire_parked',   '*/5 * * * *', 'SELECT postback.expire_parked()'),
-           ('postback_keep_partitions', '7 * * * *',   'SELECT postback.keep_partitions()')
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 6 SET search_path = pg_catalog, pg_temp AS $$
+    VALUES ('postback_approve_due',      '* * * * *',   'CALL postback.approve_due()'),
+           ('postback_reprice_unpriced', '* * * * *',   'SELECT postback.reprice_unpriced()'),
+           ('postback_fold_balances',    '* * * * *',   'SELECT postback.fold_balances()'),
+           ('postback_expire_parked',    '*/5 * * * *', 'SELECT postback.expire_parked()'),
+           ('postback_keep_partitions',  '7 * * * *',   'SELECT postback.keep_partitions()'),
+           ('postback_keep_policies',    '8 * * * *',   'SELECT postback.keep_policies()')
 $$;
 COMMENT ON FUNCTION postback.job_list() IS 'What schedule_jobs() schedules';
 
@@ -165,9 +167,12 @@ BEGIN
              FROM cron.job j JOIN postback.job_list() l ON l.job = j.jobname
              WHERE j.database = current_database() AND j.username <> current_user';
     EXECUTE 'SELECT count(cron.schedule(l.job, l.schedule, l.command)) FROM postback.job_list() l';
+    -- What the hourly ones do is wanted at once where a dump was just restored.
+    PERFORM postback.keep_policies();
+    PERFORM postback.keep_partitions();
     RETURN QUERY SELECT l.job, l.schedule, l.command FROM postback.job_list() l;
 END
 $$;
 COMMENT ON FUNCTION postback.schedule_jobs() IS
-'Has pg_cron run what postback needs: approvals and balances each minute, parked follow-ups, partitions.
+'Has pg_cron run what postback needs: approvals, prices and balances each minute, parked follow-ups, partitions.
 Called again it changes nothing. Runs as the caller. Errors: object_not_in_prerequisite_state if pg_cron is not here.';

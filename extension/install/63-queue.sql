@@ -334,6 +334,7 @@ BEGIN
     ELSIF NEW.enabled = OLD.enabled THEN
         NULL;
     ELSIF TG_WHEN = 'BEFORE' THEN
+        NEW.updated := now();
         IF NEW.enabled THEN
             NEW.disabled_at := NULL;
             NEW.disabled_reason := NULL;

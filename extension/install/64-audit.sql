@@ -3,7 +3,8 @@
 CREATE FUNCTION postback.audit(
     OUT check_name text, OUT brand_id postback.ulid, OUT subject text, OUT expected text, OUT actual text)
     RETURNS SETOF record
-    LANGUAGE sql STABLE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql STABLE SECURITY DEFINER ROWS 10
+    SET search_path = pg_catalog, pg_temp SET jit = off SET work_mem = '64MB' AS $$
     WITH
     -- Each transfer twice: what it does to the account it comes from, and to the one it goes to.
     entry AS MATERIALIZED (
@@ -158,7 +159,7 @@ CREATE FUNCTION postback.audit(
         LEFT JOIN postback.brand b ON b.id = s.brand_id
         WHERE s.currency IS DISTINCT FROM b.currency
     )
-    SELECT d.check_name, d.brand_id, d.subject, d.expected, d.actual FROM difference d ORDER BY 1, 2, 3
+    SELECT d.check_name, d.brand_id, d.subject, d.expected, d.actual FROM difference d ORDER BY 1, 2, 3, 4
 $$;
 COMMENT ON FUNCTION postback.audit() IS
 'Recomputes from the rows what must hold about money and state, and returns what does not (nothing, if all is well):

@@ -85,8 +85,9 @@ $$;
 -- Row-level security. Operators see all rows, readers those of their scope. The owner, as whom the inbound, sending and
 -- upkeep functions run, is not subject to it.
 --
--- The policies themselves are made by keep_policies(), which create_brand() calls, not by this script: pg_dump writes the
--- policies of an extension's tables into the dump, where a restore would find them made already.
+-- The policies themselves are made by keep_policies(), not by this script: some versions of pg_dump write the policies of
+-- an extension's tables into the dump, where a restore would find them made already, and others do not.  create_brand(),
+-- schedule_jobs() and a job of each hour call it.
 
 DO $$
 DECLARE
@@ -106,26 +107,27 @@ CREATE FUNCTION postback.policy_list(OUT relation text, OUT condition text) RETU
                '{publishers}', 'ARRAY(SELECT s.publisher_id FROM postback.reader_scope s WHERE s.publisher_id IS NOT NULL)')
     FROM (VALUES
         -- The scopes that the current role has, by itself or as a member; all others follow from these.
-        ('reader_scope', 'EXISTS (SELECT FROM pg_catalog.pg_roles r
-                                  WHERE r.rolname = role AND pg_catalog.pg_has_role(current_user, r.oid, ''USAGE''))'),
+        ('reader_scope', 'pg_has_role(current_user, to_regrole(quote_ident(role))::oid, ''USAGE'')'),
         ('link',       'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         -- A publisher sees the brands and offers that it has a link for, a brand its publishers.
-        ('brand',      'id = ANY ({brands}) OR EXISTS (SELECT FROM postback.link l WHERE l.brand_id = brand.id)'),
-        ('offer',      'brand_id = ANY ({brands}) OR EXISTS (SELECT FROM postback.link l WHERE l.offer_id = offer.id)'),
-        ('publisher',  'id = ANY ({publishers}) OR EXISTS (SELECT FROM postback.link l WHERE l.publisher_id = publisher.id)'),
-        ('goal',       'EXISTS (SELECT FROM postback.offer o WHERE o.id = offer_id)'),
+        ('brand',      'id = ANY ({brands}) OR id IN (SELECT l.brand_id FROM postback.link l)'),
+        ('offer',      'brand_id = ANY ({brands}) OR id IN (SELECT l.offer_id FROM postback.link l)'),
+        ('publisher',  'id = ANY ({publishers}) OR id IN (SELECT l.publisher_id FROM postback.link l)'),
+        ('goal',       'brand_id = ANY ({brands}) OR offer_id IN (SELECT l.offer_id FROM postback.link l)'),
         ('terms',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('promo_code', 'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('callback',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('click',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('receipt',    'brand_id = ANY ({brands})'),
         ('conversion', 'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
-        ('history',    'brand_id = ANY ({brands}) OR EXISTS (SELECT FROM postback.conversion c WHERE c.id = conversion_id)'),
+        ('history',    'brand_id = ANY ({brands}) OR cardinality({publishers}) > 0
+                        AND EXISTS (SELECT FROM postback.conversion c WHERE c.id = conversion_id)'),
         ('event',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('ledger',     'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('balance',    'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('delivery',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
-        ('attempt',    'brand_id = ANY ({brands}) OR EXISTS (SELECT FROM postback.delivery d WHERE d.id = delivery_id)'))
+        ('attempt',    'brand_id = ANY ({brands}) OR cardinality({publishers}) > 0
+                        AND EXISTS (SELECT FROM postback.delivery d WHERE d.id = delivery_id)'))
         AS p (relation, condition)
 $$;
 COMMENT ON FUNCTION postback.policy_list() IS 'Which rows of each table a member of postback_reader sees';
@@ -157,7 +159,7 @@ END
 $$;
 COMMENT ON FUNCTION postback.keep_policies() IS
 'Makes the row-level security policies of postback_operator and postback_reader where they are missing; returns how many.
-create_brand() calls it; without policies neither role sees any row.';
+create_brand() and schedule_jobs() call it; without policies neither role sees any row.';
 
 -- Functions. PUBLIC keeps those of the type ulid, without which the type could not be used; the rest is listed here.
 DO $$
@@ -201,6 +203,8 @@ BEGIN
             ('approve_due',      'postback_operator'),
             ('fold_balances',    'postback_operator'),
             ('expire_parked',    'postback_operator'),
+            ('reprice_brand',    'postback_operator'),
+            ('reprice_unpriced', 'postback_operator'),
             ('keep_partitions',  'postback_operator'),
             ('keep_policies',    'postback_operator'),
             ('schedule_jobs',    'postback_operator'),
