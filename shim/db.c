@@ -778,7 +778,10 @@ end_call(DbConnection *connection, const PGresult *rows)
 		db->options.on_free(db->options.context, connection);
 }
 
-/* ReadyForQuery: what was under way has ended, and its result leaves the connection first, since the next step may begin at once. */
+/*
+ * ReadyForQuery: what was under way has ended.  Its result leaves the
+ * connection first, since the next step may begin at once.
+ */
 static void
 end_step(DbConnection *connection)
 {

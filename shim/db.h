@@ -27,7 +27,8 @@
  *             libpq's PQcancel would block the loop on just such a server.)
  *
  * The handler runs from the loop, never from inside db_call.  When it runs the
- * connection is free again unless the outcome is DB_LOST, so it can make the next call on it.
+ * connection is free again, so that it can make the next call on it, unless
+ * db_connection says otherwise.
  */
 #ifndef POSTBACKD_DB_H
 #define POSTBACKD_DB_H
@@ -50,7 +51,10 @@ typedef struct DbConnection DbConnection;
 typedef struct DbArguments DbArguments;
 typedef struct DbResult DbResult;
 
-/* Types of parameters.  What has no row here (interval, ulid, ulid[]) goes as text with a cast in the SQL: $1::text::interval. */
+/*
+ * Types of parameters.  What has no row here (interval, ulid, ulid[]) goes as
+ * text with a cast in the SQL: $1::text::interval.
+ */
 typedef enum DbType
 {
 	DB_END,						/* ends a list of types */
@@ -144,9 +148,15 @@ extern void db_add_bytes(DbArguments *arguments, int index, PbSlice value);
 extern void db_add_address(DbArguments *arguments, int index, const PbAddress *value);
 extern void db_add_null(DbArguments *arguments, int index);
 
-/* The result; valid until the handler returns.  Columns come in binary; these read int4, text (and types sent like it: ulid is not), bytea. */
+/*
+ * The result; valid until the handler returns.  Columns come in binary; these
+ * read int4, text (and types sent like it: ulid is not), bytea.
+ */
 extern DbOutcome db_outcome(const DbResult *result);
-extern DbConnection *db_connection(const DbResult *result); /* NULL when it is not free: after DB_LOST, or when an error made a new session necessary */
+
+/* NULL when it is not free: after DB_LOST, or when an error made a new session necessary. */
+extern DbConnection *db_connection(const DbResult *result);
+
 extern const char *db_sqlstate(const DbResult *result); /* "" unless DB_ERROR */
 extern const char *db_message(const DbResult *result);	/* primary message, one line; "" after DB_DONE */
 extern bool db_timed_out(const DbResult *result);	/* DB_LOST because timeout_ms passed */

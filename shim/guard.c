@@ -171,13 +171,14 @@ guard_address(Guard *guard, const PbAddress *address, uint16_t port)
 	return range_open(guard, address) || (port_open(guard, port) && special_range(guard, address) == NULL);
 }
 
-/* "host NAME has the address A" or "address A". */
+/* "host NAME has the address A, which" or "address A". */
 static void
 say_subject(PbOut *why, const PbUrl *url, const PbAddress *address)
 {
 	PbAddress	literal;
+	bool		named = !pb_address_parse(url->host, &literal);
 
-	if (!pb_address_parse(url->host, &literal))
+	if (named)
 	{
 		say(why, "host ");
 		pb_out_slice(why, url->host);
@@ -185,6 +186,8 @@ say_subject(PbOut *why, const PbUrl *url, const PbAddress *address)
 	}
 	say(why, "address ");
 	say_address(why, address);
+	if (named)
+		say(why, ", which");
 }
 
 bool
@@ -203,7 +206,7 @@ guard_addresses(Guard *guard, const PbUrl *url, const PbAddress *addresses, size
 			return false;
 		}
 		say_subject(why, url, &addresses[i]);
-		say(why, " in ");
+		say(why, " is in ");
 		say(why, range->cidr);
 		say(why, " (");
 		say(why, range->name);

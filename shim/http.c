@@ -362,7 +362,10 @@ discard(Connection *c)
 	return 0;
 }
 
-/* Requests that came before the refused one and still need libmicrohttpd: read but not handled, or not answered to the end. */
+/*
+ * Requests that came before the refused one and still need libmicrohttpd:
+ * read but not handled, or not answered to the end.
+ */
 static bool
 has_earlier_requests(const Connection *c)
 {
@@ -725,7 +728,8 @@ reply_overflow(Connection *c)
 	static const HttpReply reply = {
 		.status = 503,
 		.content_type = "application/json",
-		.body = PB_LITERAL("{\"ok\":false,\"code\":\"unavailable\",\"message\":\"Too many large bodies at once. Please send it again.\"}"),
+		.body = PB_LITERAL("{\"ok\":false,\"code\":\"unavailable\","
+						   "\"message\":\"Too many large bodies at once. Please send it again.\"}"),
 		.header = {{"Retry-After", "1"}}
 	};
 

@@ -54,7 +54,8 @@ static const Flag flags[] = {
 
 	{"--listen", "ADDR", FOR_SERVE, KIND_TEXT, FIELD(listen), 0, 0, "127.0.0.1",
 	"IPv4 or IPv6 address to listen on"},
-	{"--port", "N", FOR_SERVE, KIND_INT, FIELD(port), 0, 65535, "8080", "port to listen on; 0 for any free one (the log tells which)"},
+	{"--port", "N", FOR_SERVE, KIND_INT, FIELD(port), 0, 65535, "8080",
+	"port to listen on; 0 for any free one (the log tells which)"},
 	{"--db-connections", "N", FOR_SERVE, KIND_INT, FIELD(db_connections), 1, 64, "2",
 	"connections to the database"},
 	{"--batch", "N", FOR_SERVE, KIND_INT, FIELD(batch), 1, 256, "256", "most requests in one database call"},

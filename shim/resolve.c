@@ -407,9 +407,9 @@ answer_waiting(Resolver *resolver, const ResolveName *name, const ResolveAnswer 
 static bool
 node_address(const struct ares_addrinfo_node *node, int family, PbAddress *address)
 {
-	*address = (PbAddress) {0};
 	if (node->ai_family != family)
 		return false;
+	*address = (PbAddress) {0};
 	if (family == AF_INET)
 	{
 		const struct sockaddr_in *in = (const void *) node->ai_addr;
@@ -479,10 +479,9 @@ failure_text(int status)
 		case ARES_ETIMEOUT:
 			return "the name server does not answer";
 		case ARES_ESERVFAIL:
-			return "the name server reports a failure";
 		case ARES_EREFUSED:
 		case ARES_ECONNREFUSED:
-			return "the name server refuses";
+			return "the name server fails or refuses";
 	}
 	return ares_strerror(status);
 }

@@ -146,7 +146,8 @@ static void
 refresh(void *context)
 {
 	static const char rejected[] = "postbackd_http_rejected_total";
-	static const char rejected_help[] = "Requests refused before routing, by status: framing (400), sizes, and want of memory (503).";
+	static const char rejected_help[] =
+		"Requests refused before routing, by status: framing (400), sizes, and want of memory (503).";
 	Server	   *server = context;
 	HttpStats	stats;
 

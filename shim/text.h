@@ -6,7 +6,10 @@
 
 #include "db.h"
 
-/* Adds what is part of a URL: as it is if it is valid UTF-8, else with every byte above ASCII percent-encoded, which means the same there. */
+/*
+ * Adds what is part of a URL: as it is if it is valid UTF-8, else with every
+ * byte above ASCII percent-encoded, which means the same there.
+ */
 extern void text_add_encoded(DbArguments *arguments, int index, PbSlice part);
 
 /* Adds a header field's value; NULL if absent; if it is not valid UTF-8, with '?' for every byte above ASCII. */

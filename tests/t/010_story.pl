@@ -94,6 +94,9 @@ $reply = $t->request('POST', "/p/$p{token}", headers => { 'Content-Type' => 'app
 is("$reply->{status} $reply->{json}{result}", '200 approved', 'a form creates and approves in one call');
 is($reply->{json}{created}, JSON::PP::true, 'and says so');
 is($reply->{json}{attribution}, 'last_click', 'it goes to the last click');
+$reply = $t->request('POST', "/p/$p{token}", headers => { 'Content-Type' => 'application/json' },
+	body => '{"order":"ORDER-4","value":"30.00","value_format":"currency","test":true}');
+is("$reply->{status} $reply->{json}{result} $reply->{json}{value}", '200 created 3000', 'a JSON object is read too');
 $reply = $t->postback($p{token}, order => 'ORDER-3', value => '25.00', value_format => 'currency', currency => 'eur');
 is("$reply->{status} $reply->{json}{result} $reply->{json}{value}", '200 created 2500', 'a value may come in full units');
 $reply = $t->postback($p{token}, order => 'ORDER-3', status => 'cancelled');

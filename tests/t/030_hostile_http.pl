@@ -60,9 +60,23 @@ sub converse
 	return (join(' ', $heard =~ m{HTTP/1\.1 (\d{3}) }g), $state, $heard);
 }
 
+# How many calls were run for orders that begin so.
+sub receipts
+{
+	my ($prefix) = @_;
+	return $t->sql("SELECT count(*) FROM postback.receipt WHERE order_ref LIKE '$prefix%'");
+}
+
 sub order { return 'GOOD-' . ++$good_orders }
 
-sub good_get { return "GET $path?order=" . order() . "&value=1 HTTP/1.1\r\nHost: shop\r\n\r\n" }
+# A request line that is fine, with more in its query.
+sub good_line
+{
+	my ($more, $version) = @_;
+	return sprintf "GET %s?order=%s&value=1%s HTTP/%s\r\n", $path, order(), $more // '', $version // '1.1';
+}
+
+sub good_get { return good_line() . "Host: shop\r\n\r\n" }
 
 # A whole request that must never be run.
 my $hidden = "GET $path?order=HIDDEN-behind&value=1 HTTP/1.1\r\nHost: shop\r\n\r\n";
@@ -199,8 +213,8 @@ like($heard, qr/^Connection: close\r$/m, 'a refusal says Connection: close');
 like($heard, qr/^Content-Type: application\/json\r$/m, 'a refusal is JSON');
 like($heard, qr/\r\n\r\n\{"ok":false,"code":"bad_request","message":"[^"]+"\}\z/, 'of the shape of every error');
 
-is($t->sql(q{SELECT count(*) FROM postback.receipt WHERE order_ref LIKE 'HIDDEN%'}), '0', 'nothing malformed, and nothing behind it, was run');
-is($t->sql(q{SELECT count(*) FROM postback.receipt WHERE order_ref LIKE 'GOOD%'}), $good_orders, 'everything before it was run');
+is(receipts('HIDDEN'), 0, 'nothing malformed, and nothing behind it, was run');
+is(receipts('GOOD'), $good_orders, 'everything before it was run');
 
 # ---- what is well-formed, in any pieces ----
 
@@ -249,25 +263,26 @@ for my $make (\&good_get, \&good_post, \&good_chunked)
 is($statuses, '200', 'one empty line before a request is skipped');
 ($statuses, $state) = converse([ good_post() . "\r\n" . good_get() ], seconds => 1);
 is("$statuses $state", '200 200 open', 'also one after a body, as old clients send it');
-($statuses, $state) = converse([ 'GET ' . $path . '?order=' . order() . "&value=1 HTTP/1.0\r\n\r\n" . $hidden ]);
+($statuses, $state) = converse([ good_line('', '1.0') . "\r\n$hidden" ]);
 is("$statuses $state", '200 closed', 'HTTP/1.0 needs no Host and ends after its answer');
-($statuses, $state) = converse([ "GET $path?order=" . order() . "&value=1 HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n$hidden" ]);
+($statuses, $state) = converse([ good_line() . "Host: shop\r\nConnection: close\r\n\r\n$hidden" ]);
 is("$statuses $state", '200 closed', 'Connection: close ends after its answer');
-($statuses) = converse([ "GET $path?order=" . order() . "&value=1 HTTP/1.1\r\nhOST:shop\r\nX-Empty:\r\nX-A: \xe9\t b \r\n\r\n" ], seconds => 1);
+($statuses) = converse([ good_line() . "hOST:shop\r\nX-Empty:\r\nX-A: \xe9\t b \r\n\r\n" ], seconds => 1);
 is($statuses, '200', 'odd but legal headers are accepted');
-($statuses) = converse([ "GET $path?order=" . order() . "&value=1&x=" . 'x' x (8192 - 60 - length $path) . " HTTP/1.1\r\nHost: shop\r\n\r\n" ], seconds => 1);
+($statuses) = converse([ good_line('&x=' . 'x' x (8192 - 60 - length $path)) . "Host: shop\r\n\r\n" ], seconds => 1);
 is($statuses, '200', 'a target of almost 8 KiB is accepted');
-($statuses) = converse([ "GET $path?order=" . order() . "&value=1" . '&a' x 4000 . " HTTP/1.1\r\nHost: shop\r\n\r\n" ], seconds => 1);
+($statuses) = converse([ good_line('&a' x 4000) . "Host: shop\r\n\r\n" ], seconds => 1);
 is($statuses, '200', 'and one of four thousand parameters');
-($statuses) = converse([ "GET $path?order=" . order() . "&value=1 HTTP/1.1\r\nHost: shop\r\n" . "X-A: b\r\n" x 62 . "Cookie: " . 'a=b; ' x 2500 . "c=d\r\n\r\n" ], seconds => 1);
+my $headers = "Host: shop\r\n" . "X-A: b\r\n" x 62 . 'Cookie: ' . 'a=b; ' x 2500 . "c=d\r\n";
+($statuses) = converse([ good_line() . "$headers\r\n" ], seconds => 1);
 is($statuses, '200', 'and headers of almost 14 KiB');
 my $body = 'order=' . order() . '&value=1&x=';
 $body .= 'x' x (65536 - length $body);
 ($statuses) = converse([ "POST $path HTTP/1.1\r\nHost: shop\r\n$form\r\nContent-Length: 65536\r\n\r\n$body" ], seconds => 1);
 is($statuses, '200', 'and a body of 64 KiB');
 
-is($t->sql(q{SELECT count(*) FROM postback.receipt WHERE order_ref LIKE 'GOOD%'}), $good_orders, 'each was run once');
-is($t->sql(q{SELECT count(*) FROM postback.receipt WHERE order_ref LIKE 'HIDDEN%'}), '0', 'and nothing else');
+is(receipts('GOOD'), $good_orders, 'each was run once');
+is(receipts('HIDDEN'), 0, 'and nothing else');
 
 # ---- what is well-formed but not for us ----
 
@@ -290,7 +305,8 @@ for my $case (
 	is($reply->{status}, $status, "$method " . substr($target, 0, 20) . ": $status");
 	is($reply->{headers}{allow}, $allow, 'with what it takes in Allow') if $allow;
 }
-like((converse([ "HEAD $path HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n" ]))[2], qr{\AHTTP/1\.1 405 .*\r\n\r\n\z}s, "HEAD of a postback: 405");
+$heard = (converse([ "HEAD $path HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n" ]))[2];
+like($heard, qr{\AHTTP/1\.1 405 .*\r\n\r\n\z}s, 'HEAD of a postback: 405');
 for my $type ('text/plain', 'application/jsonx', 'application/x-www-form-urlencoded2', '', 'text/plain; application/json')
 {
 	my $reply = $t->request('POST', $path, headers => { 'Content-Type' => $type }, body => 'order=HIDDEN&value=1');
@@ -298,7 +314,7 @@ for my $type ('text/plain', 'application/jsonx', 'application/x-www-form-urlenco
 	is($reply->{json}{code}, 'unsupported_media_type', 'its code');
 }
 is($t->request('POST', $path, body => 'order=HIDDEN&value=1')->{status}, 415, 'a body of no type: 415');
-is($t->sql(q{SELECT count(*) FROM postback.receipt WHERE order_ref LIKE 'HIDDEN%'}), '0', 'none of these was run');
+is(receipts('HIDDEN'), 0, 'none of these was run');
 
 # ---- slow clients ----
 
@@ -320,7 +336,7 @@ sub lasts
 }
 
 lasts('who says nothing is cut off after the time for a request', sub { '' }, 1.5, 4);
-lasts('slow headers are cut off, however lively', sub { $_[0] == 0 ? "GET $path?order=HIDDEN HTTP/1.1\r\n" : "X-$_[0]: y\r\n" }, 1.5, 4);
+lasts('slow headers are cut off, however lively', sub { $_[0] == 0 ? $get : "X-$_[0]: y\r\n" }, 1.5, 4);
 lasts('so is a slow body', sub { $_[0] == 0 ? "${post}Content-Length: 1000\r\n\r\n" : 'x' }, 1.5, 4);
 lasts('and slow chunks', sub { $_[0] == 0 ? "${post}Transfer-Encoding: chunked\r\n\r\n" : "1\r\nx\r\n" }, 1.5, 4);
 
