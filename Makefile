@@ -51,7 +51,7 @@ help:
 	@echo 'make install    install both (PG_CONFIG=$(PG_CONFIG) SBINDIR=$(SBINDIR) UNITDIR=$(UNITDIR) DESTDIR=$(DESTDIR))'
 	@echo 'make run        a demonstration in a private cluster; Ctrl-C stops it (PORT=$(PORT) DATA=$(DATA))'
 	@echo 'make check      run every test in private clusters (TESTS="unit regress isolation tap lint")'
-	@echo 'make bench      measure'
+	@echo 'make bench      measure (BENCH=help tells how to choose rows)'
 	@echo 'make packages   install the Debian packages that the above need, where missing'
 	@echo 'make clean      remove everything that was built'
 
@@ -87,7 +87,7 @@ PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter
 
 # No bitcode: the functions here gain nothing from being inlined.
 override with_llvm := no
-override DATA :=
+override DATA := $(wildcard extension/upgrade/*.sql)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)

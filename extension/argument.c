@@ -1,7 +1,7 @@
 /*
  * argument.c: arguments of the SQL functions: arrays taken apart, texts as slices.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "utils/array.h"
 #include "utils/lsyscache.h"

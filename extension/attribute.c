@@ -3,7 +3,7 @@
  *
  * Each step is one statement for all items that need it.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "common/hmac.h"
 #include "common/sha2.h"
@@ -11,6 +11,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "core/address.h"
 #include "receive.h"
 
 static TimestampTz
@@ -129,16 +130,26 @@ find_promo_codes(Call **items, int count)
 	}
 }
 
-/* The hash of the address that the call names by ip; false if it names none. */
+/* The hash of the address that the call names by ip; false if it names none.  What is no address matches none. */
 static bool
 narrowing_address(const Call *item, int64 *hash)
 {
 	PbSlice		ip = item->p[PB_P_IP];
+	PbAddress	address;
 
 	if (ip.data == NULL)
 		return false;
+	if (pb_address_parse(ip, &address))
+		ip = address_text(DirectFunctionCall1(inet_in, CStringGetDatum(pnstrdup(ip.data, ip.len))));
 	*hash = address_hash(item->token->brand->address_key, ip);
 	return true;
+}
+
+/* What windows are judged by: for a call that is made again, when it first came. */
+static TimestampTz
+judged_at(const Call *item, TimestampTz now)
+{
+	return item->replays ? item->received : now;
 }
 
 /* Clicks from this id on are inside the window. */
@@ -166,6 +177,7 @@ find_last_clicks(Call **items, int count, TimestampTz now)
 	{
 		Call	   *item = items[i];
 		const Brand *brand = item->token->brand;
+		TimestampTz at = judged_at(item, now);
 		PbUlid	   *bound;
 		int64		hash = 0;
 		bool		by_address;
@@ -174,15 +186,16 @@ find_last_clicks(Call **items, int count, TimestampTz now)
 			continue;
 		by_address = narrowing_address(item, &hash);
 		bound = &bounds[4 * i];
-		bound[0] = oldest_id(now, brand->longest_window);
-		bound[1] = newest_id(now, brand->youngest_age);
-		bound[2] = oldest_id(now, brand->attribution_window);
-		bound[3] = newest_id(now, brand->min_click_age);
+		bound[0] = oldest_id(at, brand->longest_window);
+		bound[1] = newest_id(at, brand->youngest_age);
+		bound[2] = oldest_id(at, brand->attribution_window);
+		bound[3] = newest_id(at, brand->min_click_age);
 		rows_next(rows);
 		put_int(rows, i);
 		put_ulid(rows, &item->token->brand_id);
 		for (int j = 0; j < 4; j++)
 			put_ulid(rows, &bound[j]);
+		put_timestamp(rows, at);
 		put_ulid(rows, item->has_offer ? &item->offer_id : NULL);
 		put_ulid(rows, item->has_publisher ? &item->publisher_id : NULL);
 		put_datum(rows, Int64GetDatum(hash), !by_address);
@@ -240,6 +253,7 @@ check_offers(Call **items, int count, const Offer *offers, int offer_count, Time
 	{
 		Call	   *item = items[i];
 		Source	   *source = &item->source;
+		TimestampTz at = judged_at(item, now);
 		TimestampTz clicked;
 
 		if (source->how == ATTRIBUTION_NONE)
@@ -255,11 +269,11 @@ check_offers(Call **items, int count, const Offer *offers, int offer_count, Time
 		if (source->how != ATTRIBUTION_CLICK || item->any_age)
 			continue;
 		clicked = ulid_timestamp(&source->click_id);
-		if (clicked < minus(now, source->offer->has_window ? source->offer->attribution_window :
+		if (clicked < minus(at, source->offer->has_window ? source->offer->attribution_window :
 							item->token->brand->attribution_window) ||
-			(clicked > minus(now, source->offer->has_min_age ? source->offer->min_click_age :
+			(clicked > minus(at, source->offer->has_min_age ? source->offer->min_click_age :
 							 item->token->brand->min_click_age) &&
-			 clicked <= now))
+			 clicked <= at))
 		{
 			memset(source, 0, sizeof(*source));
 			source->warning = "outside_window";
@@ -279,9 +293,10 @@ find_terms(Call **items, int count)
 		Call	   *item = items[i];
 		Source	   *source = &item->source;
 		bool		goals = source->offer != NULL && source->offer->goals_enabled;
+		bool		defaults = goals && !item->goal_kept && source->offer->default_goal.data != NULL;
 
 		source->goal = item->p[PB_P_GOAL].data != NULL ? item->p[PB_P_GOAL] :
-			goals && source->offer->default_goal.data != NULL ? source->offer->default_goal : PB_LITERAL("");
+			defaults ? source->offer->default_goal : PB_LITERAL("");
 		if (source->how == ATTRIBUTION_NONE)
 			continue;
 		rows_next(rows);

@@ -1,7 +1,7 @@
 /*
  * click.c: clicks: find the link, record the visit, say where the visitor goes.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"

@@ -2,8 +2,9 @@
  * conversion.c: reading conversions and terms from rows, and pricing: order value into the brand's currency, commission,
  * fee, each rounded once.
  */
-#include "postback.h"
+#include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "nodes/value.h"
@@ -288,6 +289,35 @@ fee_of_find(PbSlice name)
 	if (pb_slice_equal(name, PB_LITERAL("value")))
 		return PB_FEE_OF_VALUE;
 	return PB_FEE_NONE;
+}
+
+/* When conversions that are opened now will approve themselves: by their offers' holds, else their brands'. */
+void
+holds_load(const Conversion *const *conversions, int count, TimestampTz *hold_until)
+{
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	Rows	   *rows = rows_begin(ST_HOLDS, count);
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+	{
+		rows_next(rows);
+		put_int(rows, i);
+		put_ulid(rows, &conversions[i]->brand_id);
+		put_ulid(rows, conversions[i]->attribution != ATTRIBUTION_NONE ? &conversions[i]->offer_id : NULL);
+	}
+	found = rows_execute(rows);
+	if (found != (uint64) count)
+		elog(ERROR, "the brand of a conversion is missing");
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+		int			n = take_int(&record);
+		Datum		hold;
+
+		take_datum(&record, &hold);
+		hold_until[n] = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), hold));
+	}
 }
 
 void

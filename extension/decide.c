@@ -5,7 +5,7 @@
  * Orders are independent of each other.  If somebody else creates an order between our look and our insert, that order alone is
  * decided again.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "common/hashfn.h"
 #include "utils/builtins.h"
@@ -28,6 +28,7 @@ typedef struct Live
 	bool		stored;			/* it was there before the batch */
 	bool		dirty;			/* stored and changed */
 	const Terms *terms;			/* it is priced by; NULL: none, or not needed */
+	TimestampTz reopened_hold;	/* of a reversed test order, were it reopened now */
 } Live;
 
 /* A follow-up that waits. */
@@ -79,7 +80,7 @@ static Live *
 live_add(Order *order, const Conversion *conversion, bool stored, const Terms *terms)
 {
 	order->lives = room_for_one(order->lives, order->live_count, sizeof(Live));
-	order->lives[order->live_count] = (Live) {conversion, stored, false, terms};
+	order->lives[order->live_count] = (Live) {conversion, stored, false, terms, 0};
 	return &order->lives[order->live_count++];
 }
 
@@ -377,6 +378,33 @@ frozen_terms_load(Order **orders, int count)
 		lives[i]->terms = terms[i];
 }
 
+/* New holds for reversed test orders, which a new postback opens again. */
+static void
+reopened_holds_load(Order **orders, int count)
+{
+	const Conversion **conversions;
+	Live	  **lives;
+	TimestampTz *hold_until;
+	int			wanted = 0;
+
+	for (int i = 0; i < count; i++)
+		wanted += orders[i]->live_count;
+	conversions = palloc(sizeof(Conversion *) * Max(wanted, 1));
+	lives = palloc(sizeof(Live *) * Max(wanted, 1));
+	hold_until = palloc(sizeof(TimestampTz) * Max(wanted, 1));
+	wanted = 0;
+	for (int i = 0; i < count; i++)
+		for (int j = 0; j < orders[i]->live_count; j++)
+			if (orders[i]->lives[j].now->test)
+			{
+				lives[wanted] = &orders[i]->lives[j];
+				conversions[wanted++] = orders[i]->lives[j].now;
+			}
+	holds_load(conversions, wanted, hold_until);
+	for (int i = 0; i < wanted; i++)
+		lives[i]->reopened_hold = hold_until[i];
+}
+
 static TimestampTz
 hold_from(TimestampTz now, const Brand *brand, const Offer *offer)
 {
@@ -632,6 +660,7 @@ decide_unknown(Order *order, Call *item, TimestampTz now)
 		item_warn(item, "unpriced");
 	change_add(order, NULL, created, &item->receipt_id);
 	live = live_add(order, created, false, item->source.terms);
+	live->reopened_hold = created->hold_until;
 	item->created = true;
 	item->result = "created";
 	if (decision.action == PB_DO_CREATE_APPROVE)
@@ -654,7 +683,7 @@ currency_differs(const Call *item, const Conversion *c)
 
 /* An item whose conversion exists. */
 static void
-decide_known(Order *order, Call *item, Live *live, TimestampTz now)
+decide_known(Order *order, Call *item, Live *live)
 {
 	PbFacts		facts = {.now = live->now->status,.sent = item->sent,.current = live->now->value};
 	bool		other_currency = currency_differs(item, live->now);
@@ -698,8 +727,7 @@ decide_known(Order *order, Call *item, Live *live, TimestampTz now)
 	if (item->result == NULL)
 		item_refuse(item, PB_BAD_VALUE, "value", "the value is too large for its commission to be computed");
 	else if (decision.action == PB_DO_REOPEN)
-		unconstify(Conversion *, live->now)->hold_until =
-			hold_from(now, item->token->brand, item->source.offer);
+		unconstify(Conversion *, live->now)->hold_until = live->reopened_hold;
 }
 
 static void
@@ -721,7 +749,7 @@ decide_order(Order *order, TimestampTz now)
 		if (ambiguous)
 			item_refuse(item, PB_AMBIGUOUS_ORDER, "goal", "the order has several goals; name one");
 		else if (live != NULL)
-			decide_known(order, item, live, now);
+			decide_known(order, item, live);
 		else
 			decide_unknown(order, item, now);
 	}
@@ -864,6 +892,7 @@ orders_decide(Order **orders, int count, TimestampTz now)
 				items[item_count++] = orders[i]->items[j];
 	batch_attribute(items, item_count, now);
 	frozen_terms_load(orders, count);
+	reopened_holds_load(orders, count);
 	parked_load(orders, count);
 	for (int i = 0; i < count; i++)
 	{
@@ -876,12 +905,6 @@ orders_decide(Order **orders, int count, TimestampTz now)
 static void
 put_parked(Rows *rows, const Order *order, const Parked *parked)
 {
-	static const char *const words[] = {
-		[PB_SENT_NEW] = "new",
-		[PB_SENT_APPROVED] = "approved",
-		[PB_SENT_REVERSED] = "reversed",
-		[PB_SENT_PARTIAL] = "partial",
-	};
 	int64		value = 0;
 	bool		valued = parked->value.data != NULL && pb_money_parse_minor(parked->value, &value) == PB_OK;
 
@@ -890,7 +913,7 @@ put_parked(Rows *rows, const Order *order, const Parked *parked)
 	put_ulid(rows, &order->brand_id);
 	put_slice(rows, order->ref);
 	put_slice(rows, parked->goal);
-	put_cstring(rows, words[parked->sent]);
+	put_cstring(rows, pb_sent_name(parked->sent));
 	put_datum(rows, Int64GetDatum(value), !valued);
 	put_slice(rows, parked->amount);
 	put_slice(rows, parked->currency);
@@ -1017,7 +1040,7 @@ conversions_price(Call *calls, int count)
 			open[order_count++] = order;
 			order->brand_id = c->brand_id;
 			order->ref = c->order_ref;
-			order->actor = "cron";
+			order->actor = strcmp(postback_actor, "cron") == 0 ? "cron" : "staff";
 		}
 		live_add(order, c, true, calls[i].source.terms);
 	}

@@ -1,7 +1,7 @@
 /*
  * decode.c: the parameters of one postback, from its query and body, read by the rules of the core.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "utils/builtins.h"
 
@@ -21,9 +21,9 @@ parameter_of(const Token *token, PbSlice name)
 	return pb_parameter_find(name);
 }
 
-/* Takes one decoded pair; the value must live as long as the batch. */
+/* Reads one decoded pair; the value must live as long as the batch. */
 static void
-take_pair(Call *item, PbSlice name, PbSlice value)
+read_pair(Call *item, PbSlice name, PbSlice value)
 {
 	PbParameter parameter = parameter_of(item->token, pb_slice_trim(name));
 	const char *canonical;
@@ -45,6 +45,26 @@ take_pair(Call *item, PbSlice name, PbSlice value)
 		item->p[parameter] = value;
 }
 
+/* Takes one decoded pair, and keeps a note of it if that is wanted. as_sent: not decoded yet; data NULL: the same. */
+static void
+take_pair(Call *item, PbSlice as_sent, PbSlice name, PbSlice value)
+{
+	PbCode		before = item->code;
+	Pair	   *pair;
+
+	read_pair(item, name, value);
+	if (!item->traced)
+		return;
+	pair = palloc(sizeof(Pair));
+	pair->as_sent = as_sent;
+	pair->name = name;
+	pair->value = value;
+	pair->parameter = parameter_of(item->token, pb_slice_trim(name));
+	pair->refused = before == PB_OK && item->code != PB_OK;
+	pair->skipped = before != PB_OK;
+	item->pairs = lappend(item->pairs, pair);
+}
+
 static void
 take_form(Call *item, PbSlice form)
 {
@@ -57,7 +77,8 @@ take_form(Call *item, PbSlice form)
 		size_t		name_length = pb_form_decode(name, buffer);
 		size_t		value_length = pb_form_decode(value, buffer + name_length);
 
-		take_pair(item, (PbSlice) {buffer, name_length}, (PbSlice) {buffer + name_length, value_length});
+		take_pair(item, (PbSlice) {name.data, value.data + value.len - name.data},
+				  (PbSlice) {buffer, name_length}, (PbSlice) {buffer + name_length, value_length});
 	}
 }
 
@@ -85,7 +106,7 @@ take_multipart(Call *item)
 
 	if (pb_header_parameter(item->content_type, PB_LITERAL("boundary"), &boundary))
 		while ((next = pb_multipart_next(&rest, boundary, &name, &value)) == PB_MULTIPART_PART)
-			take_pair(item, name, value);
+			take_pair(item, (PbSlice) {NULL, 0}, name, value);
 	if (next == PB_MULTIPART_BAD)
 		item_refuse(item, PB_BAD_ENCODING, NULL, "the body is no multipart/form-data with the boundary of its Content-Type");
 }
@@ -112,7 +133,7 @@ take_json(Call *item)
 		PbParameter parameter = parameter_of(item->token, pb_slice_trim(members[i].name));
 
 		if (!members[i].nested && members[i].text.data != NULL)
-			take_pair(item, members[i].name, members[i].text);
+			take_pair(item, (PbSlice) {NULL, 0}, members[i].name, members[i].text);
 		else if (members[i].nested && parameter != PB_P_UNKNOWN)
 			item_refuse(item, PB_BAD_JSON, pb_parameter_name(parameter), "%s must be a string or a number, not nested",
 						pb_parameter_name(parameter));
@@ -296,7 +317,7 @@ item_decode(Call *item)
 		take_form(item, item->query);
 	if (item->body.data != NULL && item->code == PB_OK)
 		take_body(item);
-	if (item->p[PB_P_CLICK_ID].data == NULL && item->cookie.data != NULL && item->cookie.len <= 64)
+	if (item->p[PB_P_CLICK_ID].data == NULL && item->cookie.data != NULL && item->cookie.len <= COOKIE_MAX)
 		item->p[PB_P_CLICK_ID] = item->cookie;
 	if (item->code != PB_OK)
 		return;
@@ -316,6 +337,6 @@ item_decode(Call *item)
 	if (item->code == PB_OK)
 		read_value(item);
 	if (item->code == PB_OK && item->p[PB_P_VALUE].data == NULL && item->p[PB_P_AMOUNT].data == NULL &&
-		(item->sent == PB_SENT_NEW || item->sent == PB_SENT_PARTIAL))
-		item_refuse(item, PB_MISSING_PARAMETER, "value", "value is missing: the order value in the smallest unit");
+		item->sent == PB_SENT_PARTIAL)
+		item_refuse(item, PB_MISSING_PARAMETER, "value", "value is missing: the order value that is left, in the smallest unit");
 }

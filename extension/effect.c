@@ -4,7 +4,7 @@
  * The ledger's lines follow from where a conversion's money stands before and after: held while pending, payable and
  * fees once approved, nowhere else.  Test orders, unattributed and unpriced ones have none.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "common/int.h"
 #include "miscadmin.h"

@@ -1,7 +1,7 @@
 /*
  * json.c: a flat JSON object as names and texts, by PostgreSQL's own parser, so that numbers stay as they were written.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "common/jsonapi.h"
 #include "mb/pg_wchar.h"

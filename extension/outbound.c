@@ -1,9 +1,9 @@
 /*
- * outbound.c: which callbacks a change of a conversion fires, and the requests rendered for them in the same transaction.
+ * outbound.c: the requests of the callbacks that a change of a conversion fires, rendered in the same transaction.
  *
  * Also the check of a callback when it is saved.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -19,57 +19,11 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
-#include "conversion.h"
-#include "core/macro.h"
+#include "callback.h"
 #include "core/url.h"
 
 #define REQUEST_MAX 65536		/* bytes of a rendered URL, body or header value */
 #define VALUE_MAX 128			/* bytes of a number, date or id among the macro values */
-
-/* A name and the template of its value, or a JSON value that is no string and goes as it is. */
-typedef struct Field
-{
-	PbSlice		name;
-	PbTemplate *template;
-	PbSlice		json;
-} Field;
-
-typedef struct Fields
-{
-	Field	   *items;
-	int			count;
-} Fields;
-
-/* A row of postback.callback with its templates compiled. */
-typedef struct Callback
-{
-	PbUlid		id;
-	bool		has_brand;
-	PbUlid		brand_id;
-	bool		has_offer;
-	PbUlid		offer_id;
-	bool		has_publisher;
-	PbUlid		publisher_id;
-	PbSlice		goal;
-	bool		statuses[PB_STATE_COUNT];
-	ArrayType  *reasons;		/* NULL: any */
-	Datum		delay;
-	PbSlice		method;
-	PbSlice		endpoint;
-	PbTemplate *url;
-	Fields		params;
-	Fields		headers;
-	bool		include_test;
-	bool		on_adjust;
-} Callback;
-
-/* What the renderer needs of an offer. */
-typedef struct OfferName
-{
-	PbUlid		id;
-	PbSlice		name;
-	bool		goals_enabled;
-} OfferName;
 
 /* The personal details of a click, when a template asks for them. */
 typedef struct ClickDetail
@@ -136,20 +90,6 @@ fields_read(Jsonb *jsonb)
 	return fields;
 }
 
-static bool
-text_array_contains(ArrayType *array, PbSlice value)
-{
-	Datum	   *elements;
-	bool	   *nulls;
-	int			count;
-
-	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
-	for (int i = 0; i < count; i++)
-		if (!nulls[i] && pb_slice_equal_nocase(text_slice(DatumGetTextPP(elements[i])), value))
-			return true;
-	return false;
-}
-
 /* "host:port" in lower case: what connection caps and the breaker go by. */
 static PbSlice
 endpoint_of(PbSlice url)
@@ -168,7 +108,8 @@ endpoint_of(PbSlice url)
 	return pb_slice(asc_tolower(text, strlen(text)));
 }
 
-static void
+/* Reads the columns of CALLBACK_COLUMNS in plan.c. */
+void
 callback_read(Record *r, Callback *callback)
 {
 	Datum		datum;
@@ -176,6 +117,8 @@ callback_read(Record *r, Callback *callback)
 
 	memset(callback, 0, sizeof(*callback));
 	take_ulid(r, &callback->id);
+	callback->enabled = take_bool(r);
+	callback->type = take_slice(r);
 	callback->has_brand = take_ulid(r, &callback->brand_id);
 	callback->has_offer = take_ulid(r, &callback->offer_id);
 	callback->has_publisher = take_ulid(r, &callback->publisher_id);
@@ -195,32 +138,6 @@ callback_read(Record *r, Callback *callback)
 		callback->headers = fields_read(DatumGetJsonbP(datum));
 	callback->include_test = take_bool(r);
 	callback->on_adjust = take_bool(r);
-}
-
-/* Does the change fire the callback? */
-static bool
-fires(const Callback *callback, const Change *change, const OfferName *offer)
-{
-	const Conversion *now = change->after;
-	bool		same_status = change->before != NULL && change->before->status == now->status;
-	bool		newly_attributed = change->before != NULL && change->before->attribution == ATTRIBUTION_NONE;
-
-	if (now->attribution == ATTRIBUTION_NONE || (now->test && !callback->include_test))
-		return false;
-	if ((callback->has_brand && !ulid_equal(&callback->brand_id, &now->brand_id)) ||
-		(callback->has_offer && !ulid_equal(&callback->offer_id, &now->offer_id)) ||
-		(callback->has_publisher && !ulid_equal(&callback->publisher_id, &now->publisher_id)))
-		return false;
-	if (!callback->statuses[now->status])
-		return false;
-	if (same_status && !newly_attributed &&
-		(!callback->on_adjust || change->before->commission == now->commission))
-		return false;
-	if (now->status == PB_REVERSED && callback->reasons != NULL &&
-		(now->reason.data == NULL || !text_array_contains(callback->reasons, now->reason)))
-		return false;
-	return callback->goal.data == NULL || (offer != NULL && !offer->goals_enabled) ||
-		names_equal(callback->goal, now->goal);
 }
 
 /* Ids of the changed, attributed conversions, without repeats of neighbours. */
@@ -491,9 +408,19 @@ values_fill(PbMacroValues *v, const Firing *firing, const ClickDetail *detail)
 	v->text[PB_M_TEST] = c->test ? PB_LITERAL("1") : PB_LITERAL("0");
 }
 
-/* Renders into memory of its own, at most REQUEST_MAX bytes. */
+/* A rendered request. */
+typedef struct Request
+{
+	PbSlice		url;
+	Datum		headers;		/* text of a text[] */
+	bool		has_headers;
+	PbSlice		body;			/* data NULL: none */
+	bool		too_long;		/* some part is beyond REQUEST_MAX: it cannot be sent */
+} Request;
+
+/* Renders into memory of its own; what is beyond REQUEST_MAX bytes is not, and makes the request too long. */
 static PbSlice
-render(const PbTemplate *template, const PbMacroValues *values)
+render(Request *request, const PbTemplate *template, const PbMacroValues *values)
 {
 	char		small[2048];
 	PbOut		out = pb_out(small, sizeof(small));
@@ -501,10 +428,10 @@ render(const PbTemplate *template, const PbMacroValues *values)
 
 	pb_template_render(template, values, &out);
 	if (out.len > REQUEST_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("a rendered postback is longer than %d bytes", REQUEST_MAX),
-				 errhint("Shorten the callback's templates.")));
+	{
+		request->too_long = true;
+		return PB_LITERAL("");
+	}
 	text = palloc(out.len + 1);
 	if (out.len <= sizeof(small))
 		memcpy(text, small, out.len);
@@ -532,14 +459,14 @@ append_escaped(StringInfo buffer, PbSlice s, void (*escape) (PbOut *, PbSlice))
 }
 
 static PbSlice
-field_value(const Field *field, const PbMacroValues *values)
+field_value(Request *request, const Field *field, const PbMacroValues *values)
 {
-	return field->template != NULL ? render(field->template, values) : field->json;
+	return field->template != NULL ? render(request, field->template, values) : field->json;
 }
 
 /* name=value&..., percent-encoded */
 static void
-append_form(StringInfo buffer, const Fields *fields, const PbMacroValues *values, char separator)
+append_form(Request *request, StringInfo buffer, const Fields *fields, const PbMacroValues *values, char separator)
 {
 	for (int i = 0; i < fields->count; i++)
 	{
@@ -547,13 +474,13 @@ append_form(StringInfo buffer, const Fields *fields, const PbMacroValues *values
 			appendStringInfoChar(buffer, separator);
 		append_escaped(buffer, fields->items[i].name, pb_out_percent);
 		appendStringInfoChar(buffer, '=');
-		append_escaped(buffer, field_value(&fields->items[i], values), pb_out_percent);
+		append_escaped(buffer, field_value(request, &fields->items[i], values), pb_out_percent);
 		separator = '&';
 	}
 }
 
 static void
-append_json(StringInfo buffer, const Fields *fields, const PbMacroValues *values)
+append_json(Request *request, StringInfo buffer, const Fields *fields, const PbMacroValues *values)
 {
 	appendStringInfoChar(buffer, '{');
 	for (int i = 0; i < fields->count; i++)
@@ -569,24 +496,23 @@ append_json(StringInfo buffer, const Fields *fields, const PbMacroValues *values
 			continue;
 		}
 		appendStringInfoChar(buffer, '"');
-		append_escaped(buffer, render(field->template, values), pb_out_json);
+		append_escaped(buffer, render(request, field->template, values), pb_out_json);
 		appendStringInfoChar(buffer, '"');
 	}
 	appendStringInfoChar(buffer, '}');
 }
 
-/* The headers as a text[] literal's array, or null if there are none. */
-static Datum
-headers_render(const Callback *callback, const PbMacroValues *values, bool *is_null)
+/* The headers as the text of an array. */
+static void
+headers_render(Request *request, const Callback *callback, const PbMacroValues *values)
 {
 	int			count = callback->headers.count;
 	Datum	   *lines;
-	ArrayType  *array;
 	StringInfoData line;
 
-	*is_null = count == 0;
+	request->has_headers = count > 0;
 	if (count == 0)
-		return (Datum) 0;
+		return;
 	lines = palloc(sizeof(Datum) * count);
 	for (int i = 0; i < count; i++)
 	{
@@ -595,51 +521,68 @@ headers_render(const Callback *callback, const PbMacroValues *values, bool *is_n
 		initStringInfo(&line);
 		append_escaped(&line, field->name, pb_out_header);
 		appendStringInfoString(&line, ": ");
-		append_escaped(&line, field_value(field, values), pb_out_header);
+		append_escaped(&line, field_value(request, field, values), pb_out_header);
 		lines[i] = PointerGetDatum(cstring_to_text_with_len(line.data, line.len));
 	}
-	array = construct_array(lines, count, TEXTOID, -1, false, TYPALIGN_INT);
-	return CStringGetTextDatum(array_cstring(array));
+	request->headers =
+		CStringGetTextDatum(array_cstring(construct_array(lines, count, TEXTOID, -1, false, TYPALIGN_INT)));
 }
 
 /* The request target: the template, and for GET the params added to its query. */
-static PbSlice
-url_render(const Callback *callback, const PbMacroValues *values)
+static void
+url_render(Request *request, const Callback *callback, const PbMacroValues *values)
 {
-	PbSlice		url = render(callback->url, values);
 	StringInfoData buffer;
 	char		separator;
 
+	request->url = render(request, callback->url, values);
 	if (!pb_slice_equal(callback->method, PB_LITERAL("GET")) || callback->params.count == 0)
-		return url;
-	separator = pb_slice_find(url, '?', 0) < url.len ? '&' : '?';
+		return;
+	separator = pb_slice_find(request->url, '?', 0) < request->url.len ? '&' : '?';
 	initStringInfo(&buffer);
-	appendBinaryStringInfo(&buffer, url.data, (int) url.len);
-	append_form(&buffer, &callback->params, values, separator);
-	return (PbSlice) {buffer.data, buffer.len};
+	appendBinaryStringInfo(&buffer, request->url.data, (int) request->url.len);
+	append_form(request, &buffer, &callback->params, values, separator);
+	request->url = (PbSlice) {buffer.data, buffer.len};
 }
 
-static PbSlice
-body_render(const Callback *callback, const PbMacroValues *values)
+static void
+body_render(Request *request, const Callback *callback, const PbMacroValues *values)
 {
 	StringInfoData buffer;
 
 	if (pb_slice_equal(callback->method, PB_LITERAL("GET")))
-		return (PbSlice) {NULL, 0};
+		return;
 	initStringInfo(&buffer);
 	if (pb_slice_equal(callback->method, PB_LITERAL("POST_JSON")))
-		append_json(&buffer, &callback->params, values);
+		append_json(request, &buffer, &callback->params, values);
 	else
-		append_form(&buffer, &callback->params, values, '\0');
-	return (PbSlice) {buffer.data, buffer.len};
+		append_form(request, &buffer, &callback->params, values, '\0');
+	request->body = (PbSlice) {buffer.data, buffer.len};
+}
+
+static Request
+request_render(const Callback *callback, const PbMacroValues *values)
+{
+	Request		request = {.too_long = false};
+
+	url_render(&request, callback, values);
+	headers_render(&request, callback, values);
+	body_render(&request, callback, values);
+	if (request.url.len > REQUEST_MAX || request.body.len > REQUEST_MAX)
+		request.too_long = true;
+	if (request.too_long)
+	{
+		request.url = callback->endpoint;
+		request.has_headers = false;
+		request.body = (PbSlice) {NULL, 0};
+	}
+	return request;
 }
 
 static void
-put_delivery(Rows *rows, const Firing *firing, const PbMacroValues *values, TimestampTz due_at)
+put_delivery(Rows *rows, const Firing *firing, const Request *request, TimestampTz due_at, const char *state)
 {
 	const Conversion *c = firing->change->after;
-	bool		no_headers;
-	Datum		headers = headers_render(firing->callback, values, &no_headers);
 
 	rows_next(rows);
 	put_ulid(rows, &firing->id);
@@ -658,10 +601,12 @@ put_delivery(Rows *rows, const Firing *firing, const PbMacroValues *values, Time
 	put_int(rows, firing->seq);
 	put_bool(rows, c->test);
 	put_slice(rows, firing->callback->method);
-	put_slice(rows, url_render(firing->callback, values));
-	put_datum(rows, headers, no_headers);
-	put_slice(rows, body_render(firing->callback, values));
+	put_slice(rows, request->url);
+	put_datum(rows, request->headers, !request->has_headers);
+	put_slice(rows, request->body);
 	put_timestamp(rows, due_at);
+	put_cstring(rows, state);
+	put_cstring(rows, request->too_long ? "the rendered request is longer than 64 KB" : NULL);
 }
 
 static bool
@@ -736,13 +681,18 @@ firings_write(Firing *firings, int count)
 	for (int i = 0; i < count; i++)
 	{
 		Firing	   *firing = &firings[i];
+		Request		request;
 		TimestampTz due_at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 																	 TimestampTzGetDatum(now),
 																	 firing->callback->delay));
 
 		firing->id = ulid_next();
 		values_fill(values, firing, detail_find(details, detail_count, firing->change->after));
-		put_delivery(deliveries, firing, values, due_at);
+		request = request_render(firing->callback, values);
+		put_delivery(deliveries, firing, &request, due_at,
+					 request.too_long ? "failed" : due_at > now ? "waiting" : "queued");
+		if (request.too_long)
+			continue;
 		rows_next(queue);
 		put_ulid(queue, &firing->id);
 		put_ulid(queue, &firing->callback->id);
@@ -777,7 +727,7 @@ deliveries_write(const Change *changes, int count)
 
 		for (int j = 0; j < callback_count; j++)
 		{
-			if (!fires(&callbacks[j], &changes[i], offer))
+			if (!callback_fires(&callbacks[j], &changes[i], offer))
 				continue;
 			if (firing_count == capacity)
 			{
@@ -806,7 +756,7 @@ template_check(const char *where, PbSlice text, PbTemplateKind kind)
 		ereport(error ? ERROR : NOTICE,
 				(errcode(error ? ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_SUCCESSFUL_COMPLETION),
 				 errmsg("%s: %s at position %zu: \"%.*s\"", where, pb_lint_name(f->lint), f->position + 1,
-						(int) Min(f->what.len, 128), f->what.data),
+						(int) pb_utf8_cut(f->what, 128), f->what.data),
 				 f->nearest != NULL ? errhint("Did you mean {%s}?", f->nearest) :
 				 errhint("See the manual's list of macros and modifiers.")));
 	}

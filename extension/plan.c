@@ -4,7 +4,7 @@
  * Look-ups go through LATERAL sub-selects with LIMIT, so that every row of the arrays is one index probe whatever the
  * statistics say, and a partitioned table is pruned to the one partition of each id.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
@@ -26,13 +26,37 @@ typedef struct StatementText
 	const char *sql;
 } StatementText;
 
+/* What token_take and callback_read read. */
+#define TOKEN_COLUMNS \
+	"b.key, t.secret_hash, t.id, b.id, t.param_map, t.status_map, t.reply_style, t.allow_ips, t.hmac_secret," \
+	" t.test, coalesce(t.expires_at <= pg_catalog.now(), false) OR t.revoked_at IS NOT NULL"
+#define CALLBACK_COLUMNS \
+	"c.id, c.enabled, c.type, c.brand_id, c.offer_id, c.publisher_id, c.goal, c.statuses, c.reasons, c.delay, c.method," \
+	" c.url, c.params, c.headers, c.include_test, c.on_adjust"
+
 static const StatementText statements[STATEMENT_COUNT] = {
 	[ST_TOKENS] = {
 		"text[]",
-		"SELECT b.key, t.secret_hash, t.id, b.id, t.param_map, t.status_map, t.reply_style, t.allow_ips, t.hmac_secret,"
-		"       t.test, coalesce(t.expires_at <= pg_catalog.now(), false) OR t.revoked_at IS NOT NULL"
+		"SELECT " TOKEN_COLUMNS
 		"  FROM postback.brand b JOIN postback.token t ON t.brand_id = b.id"
 		" WHERE b.key = ANY ($1)"
+	},
+	[ST_TOKEN] = {
+		"u",
+		"SELECT " TOKEN_COLUMNS
+		"  FROM postback.token t JOIN postback.brand b ON b.id = t.brand_id"
+		" WHERE t.id = ANY ($1)"
+	},
+	/* A receipt, and the first one that it goes back to if it is a replay. */
+	[ST_RECEIPT] = {
+		"u",
+		"WITH RECURSIVE back AS ("
+		"   SELECT r.id, r.replay_of FROM postback.receipt r WHERE r.id = ($1)[1]"
+		"   UNION ALL"
+		"   SELECT r.id, r.replay_of FROM back b JOIN postback.receipt r ON r.id = b.replay_of)"
+		" SELECT r.token_id, r.method, r.query, r.body, r.content_type, r.remote, r.cookie,"
+		"        (SELECT pg_catalog.min(coalesce(b.replay_of, b.id)) FROM back b)"
+		"   FROM postback.receipt r WHERE r.id = ($1)[1]"
 	},
 	[ST_BRANDS] = {
 		"u",
@@ -85,17 +109,17 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	 * that the scan goes backward by index and stops at the first valid click.
 	 */
 	[ST_LAST_CLICKS] = {
-		"int[] u u u u u u u bigint[]",
+		"int[] u u u u u timestamptz[] u u bigint[]",
 		"SELECT k.n, c.id, c.brand_id, c.offer_id, c.publisher_id, c.external_transaction_id, c.sub_id, c.subs"
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 		"                  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		"                  pg_catalog.unnest($9))"
-		"       AS k (n, brand_id, oldest, newest, brand_oldest, brand_newest, offer_id, publisher_id, address_hash)"
+		"                  pg_catalog.unnest($9), pg_catalog.unnest($10))"
+		"       AS k (n, brand_id, oldest, newest, brand_oldest, brand_newest, at, offer_id, publisher_id, address_hash)"
 		" CROSS JOIN LATERAL (SELECT * FROM postback.click x"
 		"   WHERE x.brand_id = k.brand_id AND x.id >= k.oldest AND x.id < k.newest"
-		"     AND x.id >= coalesce((SELECT postback.ulid_floor(pg_catalog.now() - o.attribution_window)"
+		"     AND x.id >= coalesce((SELECT postback.ulid_floor(k.at - o.attribution_window)"
 		"                             FROM postback.offer o WHERE o.id = x.offer_id), k.brand_oldest)"
-		"     AND x.id < coalesce((SELECT postback.ulid_floor(pg_catalog.now() - o.min_click_age + interval '1 ms')"
+		"     AND x.id < coalesce((SELECT postback.ulid_floor(k.at - o.min_click_age + interval '1 ms')"
 		"                            FROM postback.offer o WHERE o.id = x.offer_id), k.brand_newest)"
 		"     AND (k.offer_id IS NULL OR x.offer_id = k.offer_id)"
 		"     AND (k.publisher_id IS NULL OR x.publisher_id = k.publisher_id)"
@@ -107,6 +131,14 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"SELECT o.id, o.brand_id, o.hold, o.attribution_window, o.min_click_age, o.goals_enabled,"
 		"       (SELECT g.name FROM postback.goal g WHERE g.offer_id = o.id AND g.is_default)"
 		"  FROM postback.offer o WHERE o.id = ANY ($1)"
+	},
+	/* The hold of an offer (null: none), else of its brand. */
+	[ST_HOLDS] = {
+		"int[] u u",
+		"SELECT k.n, coalesce(o.hold, b.hold)"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS k (n, brand_id, offer_id)"
+		"  JOIN postback.brand b ON b.id = k.brand_id"
+		"  LEFT JOIN postback.offer o ON o.id = k.offer_id"
 	},
 	/* The terms of an offer, publisher and goal (empty: none); also how the offer spells the goal, null if it has no such. */
 	[ST_TERMS] = {
@@ -246,16 +278,38 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"   AND b.exhausted <> (coalesce((SELECT pg_catalog.sum(m.amount) FROM postback.balance m"
 		"     WHERE m.brand_id = b.id AND m.account = 'available'), 0) <= - b.credit_limit)"
 	},
+	/* Those that may fire; match.c decides which do. */
 	[ST_CALLBACKS] = {
 		"u u u",
-		"SELECT c.id, c.brand_id, c.offer_id, c.publisher_id, c.goal, c.statuses, c.reasons,"
-		"       c.delay, c.method, c.url, c.params, c.headers, c.include_test, c.on_adjust"
-		"  FROM postback.callback c"
+		"SELECT " CALLBACK_COLUMNS " FROM postback.callback c"
 		" WHERE c.enabled AND c.type = 'conversion'"
 		"   AND (c.brand_id IS NULL OR c.brand_id = ANY ($1))"
 		"   AND (c.offer_id IS NULL OR c.offer_id = ANY ($2))"
 		"   AND (c.publisher_id IS NULL OR c.publisher_id = ANY ($3))"
 		" ORDER BY c.id"
+	},
+	[ST_CALLBACK] = {
+		"u",
+		"SELECT " CALLBACK_COLUMNS " FROM postback.callback c WHERE c.id = ANY ($1)"
+	},
+	[ST_CONVERSION] = {
+		"u",
+		"SELECT * FROM postback.conversion WHERE id = ANY ($1)"
+	},
+	/*
+	 * A change of a conversion, its latest if none is named; whether it was given to a publisher then, and whether only later:
+	 * nothing else that staff do leaves status and value as they are.
+	 */
+	[ST_CHANGE] = {
+		"u u",
+		"SELECT h.from_status, h.to_status, h.reason, h.from_commission, h.to_commission,"
+		"       h.actor = 'staff' AND h.from_status = h.to_status AND h.from_value = h.to_value,"
+		"       EXISTS (SELECT FROM postback.history x"
+		"                WHERE x.conversion_id = h.conversion_id AND x.id > h.id"
+		"                  AND x.actor = 'staff' AND x.from_status = x.to_status AND x.from_value = x.to_value)"
+		"  FROM postback.history h"
+		" WHERE h.conversion_id = ($1)[1] AND (($2)[1] IS NULL OR h.id = ($2)[1])"
+		" ORDER BY h.id DESC LIMIT 1"
 	},
 	[ST_OFFER_NAMES] = {
 		"u",
@@ -277,18 +331,20 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		" WHERE d.seq IS NOT NULL"
 	},
 	[ST_DELIVER] = {
-		"u u u u u u u text[] text[] bigint[] bigint[] text[] text[] int[] bool[] text[] text[] text[] text[] timestamptz[]",
+		"u u u u u u u text[] text[] bigint[] bigint[] text[] text[] int[] bool[] text[] text[] text[] text[] timestamptz[] text[]"
+		" text[]",
 		"INSERT INTO postback.delivery (id, brand_id, callback_id, conversion_id, click_id, offer_id, publisher_id, goal,"
-		"   status, payout, revenue, currency, notice, seq, test, method, url, headers, body, due_at)"
+		"   status, payout, revenue, currency, notice, seq, test, method, url, headers, body, due_at, state, error)"
 		" SELECT id, brand_id, callback_id, conversion_id, click_id, offer_id, publisher_id, goal,"
-		"   status, payout, revenue, currency, notice, seq, test, method, url, headers::text[], body, due_at"
+		"   status, payout, revenue, currency, notice, seq, test, method, url, headers::text[], body, due_at, state, error"
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 		"   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
 		"   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
 		"   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
-		"   pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20))"
+		"   pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20),"
+		"   pg_catalog.unnest($21), pg_catalog.unnest($22))"
 		"   AS k (id, brand_id, callback_id, conversion_id, click_id, offer_id, publisher_id, goal,"
-		"   status, payout, revenue, currency, notice, seq, test, method, url, headers, body, due_at)"
+		"   status, payout, revenue, currency, notice, seq, test, method, url, headers, body, due_at, state, error)"
 	},
 	[ST_QUEUE] = {
 		"u u u int[] text[] timestamptz[]",
@@ -297,13 +353,13 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))"
 	},
 	[ST_RECEIPTS] = {
-		"u u u text[] text[] text[] text[] inet[] smallint[] text[] text[] text[] text[] text[] u u u real[]",
+		"u u u text[] text[] text[] text[] inet[] smallint[] text[] text[] text[] text[] text[] u u u text[] real[]",
 		"INSERT INTO postback.receipt"
 		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
 		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
 		"   pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
 		"   pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15),"
-		"   pg_catalog.unnest($16), pg_catalog.unnest($17), pg_catalog.unnest($18))"
+		"   pg_catalog.unnest($16), pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19))"
 	},
 	[ST_LINKS] = {
 		"text[]",

@@ -1,7 +1,7 @@
 /*
  * postback.c: the module itself: magic, settings, randomness, and small functions of the install script.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -9,6 +9,7 @@
 #include "utils/guc.h"
 
 #include "core/currency.h"
+#include "postback.h"
 
 PG_MODULE_MAGIC;
 

@@ -5,8 +5,6 @@
 #ifndef POSTBACK_H
 #define POSTBACK_H
 
-#include "postgres.h"
-
 #include "fmgr.h"
 #include "utils/timestamp.h"
 

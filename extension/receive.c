@@ -4,7 +4,7 @@
  * Memory: everything is allocated in the SPI procedure context, which goes with SPI_finish; only the reply
  * rows are copied out, into the caller's tuplestore.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "executor/spi.h"
@@ -91,7 +91,7 @@ batch_read(FunctionCallInfo fcinfo, Batch *batch)
 }
 
 /* Text for a receipt from bytes that may be none: what is no UTF-8 is shown as \xNN. */
-static PbSlice
+PbSlice
 readable(PbSlice bytes)
 {
 	StringInfoData text;
@@ -137,7 +137,8 @@ put_receipt(Rows *rows, const Call *item, float4 milliseconds)
 	put_slice(rows, order);
 	put_ulid(rows, item->conversion != NULL ? &item->conversion->id : NULL);
 	put_ulid(rows, item->has_event ? &item->event_id : NULL);
-	put_null(rows);
+	put_ulid(rows, item->replays ? &item->replay_of : NULL);
+	put_slice(rows, item->cookie.len <= COOKIE_MAX ? item->cookie : (PbSlice) {NULL, 0});
 	put_datum(rows, Float4GetDatum(milliseconds), false);
 }
 
@@ -154,7 +155,7 @@ receipts_write(const Batch *batch)
 }
 
 /* The whole way of a batch, within SPI. */
-static void
+void
 batch_run(Batch *batch)
 {
 	batch->now = GetCurrentTransactionStartTimestamp();

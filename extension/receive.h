@@ -6,6 +6,7 @@
 
 #include "postback.h"
 
+#include "nodes/pg_list.h"
 #include "utils/array.h"
 #include "utils/jsonb.h"
 
@@ -89,6 +90,17 @@ typedef struct Source
 	const char *warning;		/* why a click id that was sent did not count, or NULL */
 } Source;
 
+/* A pair of name and value that was read, for explain. */
+typedef struct Pair
+{
+	PbSlice		as_sent;		/* data NULL: name and value are */
+	PbSlice		name;
+	PbSlice		value;
+	PbParameter parameter;
+	bool		refused;		/* for this pair the call was refused */
+	bool		skipped;		/* not taken: the call was refused before */
+} Pair;
+
 /* One call of the batch.  Slices point into the call's arrays or memory of the batch. */
 typedef struct Call
 {
@@ -108,6 +120,12 @@ typedef struct Call
 
 	const Token *token;
 
+	bool		replays;		/* a receipt's call is made again: its token is known, its sender was judged then */
+	PbUlid		replay_of;
+	TimestampTz received;		/* if so, when it first came */
+	bool		traced;			/* pairs are noted */
+	List	   *pairs;			/* of Pair */
+
 	PbSlice		p[PB_PARAMETER_COUNT];	/* decoded, trimmed; data NULL: absent */
 	PbSent		sent;
 	bool		is_event;
@@ -124,6 +142,7 @@ typedef struct Call
 
 	bool		wants_source;	/* may create: attribution is looked up */
 	bool		any_age;		/* staff: a click counts whatever its age */
+	bool		goal_kept;		/* priced by the goal it has, the offer's default of today does not count */
 	Source		source;
 
 	PbUlid		receipt_id;
@@ -155,9 +174,12 @@ typedef struct Batch
 /* receive.c */
 extern void item_refuse(Call *item, PbCode code, const char *parameter, const char *format,...) pg_attribute_printf(4, 5);
 extern void item_warn(Call *item, const char *warning);
+extern void batch_run(Batch *batch);
+extern PbSlice readable(PbSlice bytes);
 
 /* token.c */
 extern void batch_authorise(Batch *batch);
+extern const Token *token_load(const PbUlid *id);
 extern const Brand *brands_load(const PbUlid *ids, int count, int *found);
 
 /* decode.c */
@@ -182,5 +204,6 @@ extern void reply_values(const Call *item, Datum *values, bool *nulls);
 extern int	reply_status(const Call *item);
 
 #define REPLY_COLUMNS 28
+#define COOKIE_MAX 64			/* bytes of a cookie that may be a click id */
 
 #endif							/* POSTBACK_RECEIVE_H */

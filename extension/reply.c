@@ -1,7 +1,7 @@
 /*
  * reply.c: the answer to one postback, as HTTP status and body and as the columns of postback.reply.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"

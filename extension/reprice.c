@@ -1,7 +1,7 @@
 /*
  * reprice.c: conversions that came before their terms or rate are priced when these arrive.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "executor/spi.h"
@@ -33,6 +33,7 @@ unpriced_load(const Token *token, PbUlid *after, Call *calls)
 		call->token = token;
 		call->conversion = c;
 		call->any_age = true;
+		call->goal_kept = true;
 		call->currency = c->currency;
 		if (c->goal.len > 0)
 			call->p[PB_P_GOAL] = c->goal;

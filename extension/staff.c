@@ -2,7 +2,7 @@
  * staff.c: what the network's people may do to one conversion, beyond what postbacks may: claw back, reopen, raise a value,
  * attribute by hand.  The answer has the form of a postback's.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "access/xact.h"
 #include "executor/spi.h"
@@ -125,9 +125,6 @@ do_reverse(StaffCall *staff)
 static const char *
 do_reopen(StaffCall *staff)
 {
-	const Brand *brand;
-	Datum		hold;
-
 	if (staff->before->status == PB_PENDING)
 		return "duplicate";
 	if (staff->before->status != PB_REVERSED)
@@ -135,32 +132,10 @@ do_reopen(StaffCall *staff)
 		refuse_locked(staff, "only a reversed one can be reopened");
 		return NULL;
 	}
-	brand = brand_of(staff->before);
-	hold = brand->hold;
-	if (staff->before->attribution != ATTRIBUTION_NONE)
-	{
-		Rows	   *rows = rows_begin(ST_OFFERS, 1);
-		Record		record;
-		PbUlid		id;
-		Datum		own;
-
-		rows_next(rows);
-		put_ulid(rows, &staff->before->offer_id);
-		if (rows_execute(rows) == 1)
-		{
-			record = record_read(0);
-			take_ulid(&record, &id);
-			take_ulid(&record, &id);
-			if (take_datum(&record, &own))
-				hold = own;
-		}
-	}
 	staff->after->status = PB_PENDING;
 	staff->after->reason = (PbSlice) {NULL, 0};
 	staff->after->has_hold = true;
-	staff->after->hold_until =
-		DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), hold));
+	holds_load((const Conversion *const *) &staff->before, 1, &staff->after->hold_until);
 	return "reopened";
 }
 
@@ -201,10 +176,11 @@ do_attribute(StaffCall *staff, const PbUlid *click_id)
 	staff->token.brand = brand_of(after);
 	call->token = &staff->token;
 	call->any_age = true;
+	call->goal_kept = true;
 	call->has_click = true;
 	call->click_id = *click_id;
 	call->currency = after->currency;
-	if (after->goal_given)
+	if (after->goal.len > 0)
 		call->p[PB_P_GOAL] = after->goal;
 	batch_attribute(&call, 1, GetCurrentTransactionStartTimestamp());
 	call->token = NULL;

@@ -1,7 +1,7 @@
 /*
  * token.c: who calls: tokens by their secret's hash, revocation, address lists, signatures.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "common/cryptohash.h"
@@ -94,13 +94,26 @@ sha256(PbSlice text, uint8 *digest)
 	pg_cryptohash_free(context);
 }
 
+static Token *
+tokens_read(uint64 found)
+{
+	Token	   *tokens = palloc(sizeof(Token) * Max(found, 1));
+
+	for (uint64 i = 0; i < found; i++)
+	{
+		Record		record = record_read(i);
+
+		token_take(&record, &tokens[i]);
+	}
+	return tokens;
+}
+
 /* All tokens of the brands whose keys the batch names: one statement. */
 static Token *
 tokens_load(Batch *batch, int *count)
 {
 	Rows	   *rows = rows_begin(ST_TOKENS, batch->count);
 	PbSlice		last = {NULL, 0};
-	Token	   *tokens;
 	uint64		found;
 
 	for (int i = 0; i < batch->count; i++)
@@ -115,15 +128,8 @@ tokens_load(Batch *batch, int *count)
 		put_slice(rows, key);
 	}
 	found = rows_execute(rows);
-	tokens = palloc(sizeof(Token) * Max(found, 1));
-	for (uint64 i = 0; i < found; i++)
-	{
-		Record		record = record_read(i);
-
-		token_take(&record, &tokens[i]);
-	}
 	*count = (int) found;
-	return tokens;
+	return tokens_read(found);
 }
 
 const Brand *
@@ -172,6 +178,22 @@ tokens_join_brands(Token *tokens, int count)
 		for (int j = 0; j < found && tokens[i].brand == NULL; j++)
 			if (ulid_equal(&tokens[i].brand_id, &brands[j].id))
 				tokens[i].brand = &brands[j];
+}
+
+/* The token with its brand, for a call that was let in before; NULL if it is gone. */
+const Token *
+token_load(const PbUlid *id)
+{
+	Rows	   *rows = rows_begin(ST_TOKEN, 1);
+	Token	   *token;
+
+	rows_next(rows);
+	put_ulid(rows, id);
+	if (rows_execute(rows) == 0)
+		return NULL;
+	token = tokens_read(1);
+	tokens_join_brands(token, 1);
+	return token;
 }
 
 static const Token *
@@ -281,7 +303,9 @@ batch_authorise(Batch *batch)
 		Call	   *item = &batch->items[i];
 
 		/* A batch is mostly one brand's: the same text need not be hashed again. */
-		if (previous != NULL && pb_slice_equal(previous->token_text, item->token_text))
+		if (item->replays)
+			;
+		else if (previous != NULL && pb_slice_equal(previous->token_text, item->token_text))
 			item->token = previous->token;
 		else
 			item->token = token_find(tokens, count, item->token_text);
@@ -295,6 +319,8 @@ batch_authorise(Batch *batch)
 		item->receipt_id = ulid_next();
 		if (item->token->dead)
 			item_refuse(item, PB_TOKEN_REVOKED, NULL, "this token was revoked or has expired; ask for a new one");
+		else if (item->replays)
+			continue;
 		else if (!address_allowed(item))
 			item_refuse(item, PB_IP_NOT_ALLOWED, NULL, "this token may not be used from this address");
 		else if (!signature_valid(item))

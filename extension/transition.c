@@ -5,7 +5,7 @@
  * and a statement trigger writes every effect of the changed rows, in chunks, with a constant number of SQL statements each. The batch
  * (receive.c) has decided already and writes its effects itself: it says so through conversions_update.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -17,7 +17,6 @@
 #include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
-#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 
 #include "conversion.h"
@@ -215,48 +214,15 @@ reprice(Conversion *c)
 	statements_end(level);
 }
 
-/* The hold of the conversion's offer, else of its brand, from now. */
 static TimestampTz
-new_hold(const Conversion *c)
+reopened_hold(const Conversion *c)
 {
-	int			level;
-	TimestampTz now = GetCurrentTransactionStartTimestamp();
-	Datum		hold = (Datum) 0;
-	bool		found = false;
-	Rows	   *rows;
-	Record		record;
-	PbUlid		id;
-	TimestampTz result;
+	int			level = statements_begin();
+	TimestampTz hold_until;
 
-	level = statements_begin();
-	if (c->attribution != ATTRIBUTION_NONE)
-	{
-		rows = rows_begin(ST_OFFERS, 1);
-		rows_next(rows);
-		put_ulid(rows, &c->offer_id);
-		if (rows_execute(rows) == 1)
-		{
-			record = record_read(0);
-			take_ulid(&record, &id);
-			take_ulid(&record, &id);
-			found = take_datum(&record, &hold);
-		}
-	}
-	if (!found)
-	{
-		rows = rows_begin(ST_BRANDS, 1);
-		rows_next(rows);
-		put_ulid(rows, &c->brand_id);
-		if (rows_execute(rows) != 1)
-			elog(ERROR, "brand %s is missing", ulid_cstring(&c->brand_id));
-		record = record_read(0);
-		take_ulid(&record, &id);
-		take_slice(&record);
-		take_datum(&record, &hold);
-	}
-	result = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), hold));
+	holds_load(&c, 1, &hold_until);
 	statements_end(level);
-	return result;
+	return hold_until;
 }
 
 /* The new row with what follows from the change. */
@@ -283,7 +249,7 @@ complete_row(HeapTuple tuple, TupleDesc desc, const Conversion *before, Conversi
 	if (before->status == PB_REVERSED && after->status == PB_PENDING && after->hold_until == before->hold_until)
 	{
 		columns[count] = COLUMN_HOLD_UNTIL;
-		values[count] = TimestampTzGetDatum(new_hold(after));
+		values[count] = TimestampTzGetDatum(reopened_hold(after));
 		nulls[count] = false;
 		count++;
 	}

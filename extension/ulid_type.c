@@ -1,12 +1,14 @@
 /*
  * ulid_type.c: the SQL type ulid around core/ulid: input and output, comparison, casts, time, generation.
  */
-#include "postback.h"
+#include "postgres.h"
 
 #include "common/hashfn.h"
 #include "libpq/pqformat.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
+
+#include "postback.h"
 
 #define POSTGRES_EPOCH_MS \
 	(((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE)) * SECS_PER_DAY * INT64CONST(1000))
@@ -84,7 +86,7 @@ ulid_parse_or_raise(PbSlice input)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TEXT_REPRESENTATION),
 				 errmsg("invalid input syntax for type ulid: \"%.*s\"",
-						(int) Min(input.len, 64), input.data),
+						(int) pb_utf8_cut(input, 64), input.data),
 				 errhint("A ulid is 26 characters of 0-9 and A-Z without I, L, O and U, optionally after clk_.")));
 	return ulid_copy(ulid);
 }

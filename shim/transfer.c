@@ -270,6 +270,7 @@ set_up(Transfer *transfer)
 	SET(CURLOPT_SSL_VERIFYPEER, 1L);
 	SET(CURLOPT_SSL_VERIFYHOST, 2L);
 	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_CAPATH, NULL);	/* or libcurl would read the certificates anew for each connection */
 	if (trusted != NULL && trusted[0] != '\0')
 		SET(CURLOPT_CAINFO, trusted);
 	SET(CURLOPT_USERAGENT, transfer->transfers->user_agent);

@@ -219,6 +219,19 @@ pb_status_word(PbSlice word, PbSent *sent)
 }
 
 const char *
+pb_sent_name(PbSent sent)
+{
+	static const char *const names[PB_SENT_COUNT] = {
+		[PB_SENT_NEW] = "new",
+		[PB_SENT_APPROVED] = "approved",
+		[PB_SENT_REVERSED] = "reversed",
+		[PB_SENT_PARTIAL] = "partial",
+	};
+
+	return names[sent];
+}
+
+const char *
 pb_state_name(PbState state)
 {
 	return states[state].name;

@@ -79,6 +79,9 @@ extern PbDecision pb_decide(const PbFacts *facts);
 /* A status word as brands write it, without case ("" and "pending" are new, "done" is approved ...). */
 extern bool pb_status_word(PbSlice word, PbSent *sent);
 
+/* "new", "approved", "reversed", "partial": each a word that pb_status_word reads. */
+extern const char *pb_sent_name(PbSent sent);
+
 /* "pending", "approved", "reversed"; "" for PB_NONE. */
 extern const char *pb_state_name(PbState state);
 

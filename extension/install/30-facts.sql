@@ -58,6 +58,7 @@ CREATE TABLE postback.receipt (
     conversion_id postback.ulid,
     event_id      postback.ulid,
     replay_of     postback.ulid,
+    cookie        text,
     milliseconds  real NOT NULL
 ) PARTITION BY RANGE (id);
 CREATE TABLE postback.receipt_default PARTITION OF postback.receipt DEFAULT;
@@ -68,6 +69,8 @@ COMMENT ON COLUMN postback.receipt.query IS 'Raw query string';
 COMMENT ON COLUMN postback.receipt.body IS 'Raw body; bytes that are no UTF-8 shown as \xNN';
 COMMENT ON COLUMN postback.receipt.result IS 'created, duplicate, approved, reversed, adjusted, reopened or event; null if refused';
 COMMENT ON COLUMN postback.receipt.code IS 'Error code if refused';
+COMMENT ON COLUMN postback.receipt.replay_of IS 'The receipt whose call postback.replay() made again';
+COMMENT ON COLUMN postback.receipt.cookie IS 'Click id of the visitor''s cookie, which counts if the call has none';
 COMMENT ON COLUMN postback.receipt.milliseconds IS 'From the start of its batch to the writing of this row';
 
 CREATE TABLE postback.conversion (

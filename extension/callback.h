@@ -1,0 +1,68 @@
+/*
+ * callback.h: a callback as the C code holds it, and whether a change of a conversion fires it.
+ */
+#ifndef POSTBACK_CALLBACK_H
+#define POSTBACK_CALLBACK_H
+
+#include "postback.h"
+
+#include "utils/array.h"
+
+#include "conversion.h"
+#include "core/macro.h"
+
+/* A name and the template of its value, or a JSON value that is no string and goes as it is. */
+typedef struct Field
+{
+	PbSlice		name;
+	PbTemplate *template;
+	PbSlice		json;
+} Field;
+
+typedef struct Fields
+{
+	Field	   *items;
+	int			count;
+} Fields;
+
+/* A row of postback.callback with its templates compiled. */
+typedef struct Callback
+{
+	PbUlid		id;
+	bool		enabled;
+	PbSlice		type;
+	bool		has_brand;
+	PbUlid		brand_id;
+	bool		has_offer;
+	PbUlid		offer_id;
+	bool		has_publisher;
+	PbUlid		publisher_id;
+	PbSlice		goal;
+	bool		statuses[PB_STATE_COUNT];
+	ArrayType  *reasons;		/* NULL: any */
+	Datum		delay;
+	PbSlice		method;
+	PbSlice		endpoint;
+	PbTemplate *url;
+	Fields		params;
+	Fields		headers;
+	bool		include_test;
+	bool		on_adjust;
+} Callback;
+
+/* What the renderer needs of an offer. */
+typedef struct OfferName
+{
+	PbUlid		id;
+	PbSlice		name;
+	bool		goals_enabled;
+} OfferName;
+
+/* match.c */
+extern bool callback_fires(const Callback *callback, const Change *change, const OfferName *offer);
+extern bool text_array_contains(ArrayType *array, PbSlice value);
+
+/* outbound.c */
+extern void callback_read(Record *r, Callback *callback);
+
+#endif							/* POSTBACK_CALLBACK_H */
