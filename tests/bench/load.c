@@ -1,0 +1,465 @@
+/*
+ * load.c: HTTP load on one address from one thread.
+ *
+ * Keeps a fixed number of keep-alive connections busy with one request each,
+ * reads every answer to its end and counts it.  It knows about HTTP/1.1 answers
+ * with a Content-Length and nothing about postback.  Every answer that has not
+ * the expected status, and every broken connection, ends the run with exit code
+ * 1 and the offending answer on stderr: a measured rate is a rate of successes.
+ *
+ * In --path, {n} is a number that is used once (counting from --from) and {id}
+ * a line of the --ids file, used in turn.
+ *
+ * Prints one line of name=value: answered and next concern the whole run with
+ * its warm-up (next is the first number that was not used), the rest only the
+ * measured seconds.
+ */
+#define _GNU_SOURCE
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REQUEST_MAX 4096
+#define ANSWER_HEAD_MAX 16384
+#define EVENTS_PER_WAIT 256
+#define DRAIN_SECONDS 15
+
+/* Latencies up to this many microseconds are counted exactly. */
+#define LATENCY_LIMIT 1000000
+
+typedef struct Connection
+{
+	int			fd;
+	uint64_t	sent_at;		/* microseconds; 0 = idle */
+	size_t		request_len;
+	size_t		request_done;	/* bytes of the request written so far */
+	size_t		head_len;		/* bytes of the answer gathered in head */
+	size_t		body_left;
+	bool		in_body;
+	char		request[REQUEST_MAX];
+	char		head[ANSWER_HEAD_MAX];
+} Connection;
+
+/* What the command line says. */
+static const char *host = "127.0.0.1";
+static int	port = 0;
+static int	connections = 64;
+static double seconds = 5.0;
+static double warmup = 1.0;
+static const char *path = "/";
+static uint64_t next_number = 1;
+static int	expected_status = 200;
+
+/* Lines of the --ids file. */
+static char *id_text;
+static const char **ids;
+static size_t id_count;
+static size_t id_next;
+
+/* Counts. */
+static uint64_t answered;
+static uint64_t measured;
+static uint32_t latency_counts[LATENCY_LIMIT + 1];
+static uint64_t latency_max;
+static size_t busy;
+
+static void die(const char *format,...) __attribute__((noreturn, format(printf, 1, 2)));
+
+static void
+die(const char *format,...)
+{
+	va_list		args;
+
+	fputs("load: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	exit(1);
+}
+
+static uint64_t
+now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t) ts.tv_sec * 1000000 + (uint64_t) ts.tv_nsec / 1000;
+}
+
+static void
+read_ids(const char *name)
+{
+	FILE	   *file = fopen(name, "r");
+	struct stat st;
+	size_t		size;
+	size_t		lines = 0;
+
+	if (file == NULL || fstat(fileno(file), &st) != 0)
+		die("could not open \"%s\": %s", name, strerror(errno));
+	size = (size_t) st.st_size;
+	id_text = malloc(size + 1);
+	if (id_text == NULL || fread(id_text, 1, size, file) != size)
+		die("could not read \"%s\"", name);
+	id_text[size] = '\0';
+	fclose(file);
+
+	for (size_t i = 0; i < size; i++)
+		lines += id_text[i] == '\n';
+	ids = malloc((lines + 1) * sizeof(*ids));
+	if (ids == NULL)
+		die("out of memory");
+	for (char *line = strtok(id_text, "\n"); line != NULL; line = strtok(NULL, "\n"))
+		ids[id_count++] = line;
+	if (id_count == 0)
+		die("\"%s\" is empty", name);
+}
+
+static size_t
+append(char *to, size_t len, const char *text, size_t text_len)
+{
+	if (len + text_len > REQUEST_MAX)
+		die("request too long");
+	memcpy(to + len, text, text_len);
+	return len + text_len;
+}
+
+/* Writes the next request into the connection's buffer. */
+static void
+make_request(Connection *c)
+{
+	char		text[128];
+	size_t		len = append(c->request, 0, "GET ", 4);
+	int			n;
+
+	for (const char *p = path; *p != '\0';)
+	{
+		if (strncmp(p, "{n}", 3) == 0)
+		{
+			n = snprintf(text, sizeof(text), "%" PRIu64, next_number);
+			len = append(c->request, len, text, (size_t) n);
+			p += 3;
+		}
+		else if (strncmp(p, "{id}", 4) == 0)
+		{
+			if (id_count == 0)
+				die("{id} needs --ids");
+			len = append(c->request, len, ids[id_next], strlen(ids[id_next]));
+			id_next = (id_next + 1) % id_count;
+			p += 4;
+		}
+		else
+			len = append(c->request, len, p++, 1);
+	}
+	next_number++;
+	n = snprintf(text, sizeof(text), " HTTP/1.1\r\nHost: %s:%d\r\n\r\n", host, port);
+	c->request_len = append(c->request, len, text, (size_t) n);
+	c->request_done = 0;
+}
+
+static void
+send_request(Connection *c)
+{
+	while (c->request_done < c->request_len)
+	{
+		ssize_t		n = send(c->fd, c->request + c->request_done,
+							 c->request_len - c->request_done, MSG_NOSIGNAL);
+
+		if (n > 0)
+			c->request_done += (size_t) n;
+		else if (n < 0 && errno == EINTR)
+			continue;
+		else if (n < 0 && errno == EAGAIN)
+			return;				/* EPOLLOUT is always asked for, edge-triggered */
+		else
+			die("could not send: %s", strerror(errno));
+	}
+}
+
+static void
+start_request(Connection *c)
+{
+	make_request(c);
+	c->head_len = 0;
+	c->in_body = false;
+	c->sent_at = now_us();
+	busy++;
+	send_request(c);
+}
+
+/*
+ * The value of Content-Length in a complete head.  An answer without one could
+ * only be read to the end of the connection, which is an error here.
+ */
+static size_t
+content_length(const char *head, const char *end)
+{
+	static const char name[] = "content-length:";
+	const size_t name_len = sizeof(name) - 1;
+
+	for (const char *line = memchr(head, '\n', (size_t) (end - head));
+		 line != NULL && (size_t) (end - ++line) > name_len;
+		 line = memchr(line, '\n', (size_t) (end - line)))
+	{
+		if (strncasecmp(line, name, name_len) == 0)
+			return (size_t) strtoull(line + name_len, NULL, 10);
+	}
+	die("answer without Content-Length:\n%.*s", (int) (end - head), head);
+}
+
+/* Counts an answer that has been read to its end; at is when. */
+static void
+finish_request(Connection *c, uint64_t at, uint64_t measure_from, uint64_t stop_at)
+{
+	uint64_t	latency = at - c->sent_at;
+
+	answered++;
+	busy--;
+	c->sent_at = 0;
+	if (at >= measure_from && at < stop_at)
+	{
+		measured++;
+		latency_counts[latency < LATENCY_LIMIT ? latency : LATENCY_LIMIT]++;
+		if (latency > latency_max)
+			latency_max = latency;
+	}
+	if (at < stop_at)
+		start_request(c);
+}
+
+/* Takes len bytes of an answer; true when that completes it. */
+static bool
+take_bytes(Connection *c, size_t len)
+{
+	const char *end;
+	const char *body;
+	size_t		body_here;
+	int			status;
+
+	if (c->in_body)
+	{
+		if (len > c->body_left)
+			die("more bytes than Content-Length says");
+		c->body_left -= len;
+		return c->body_left == 0;
+	}
+
+	c->head_len += len;
+	end = memmem(c->head, c->head_len, "\r\n\r\n", 4);
+	if (end == NULL)
+	{
+		if (c->head_len == ANSWER_HEAD_MAX)
+			die("head of answer longer than %d bytes", ANSWER_HEAD_MAX);
+		return false;
+	}
+	body = end + 4;
+	body_here = c->head_len - (size_t) (body - c->head);
+	status = c->head_len > 12 && strncmp(c->head, "HTTP/1.1 ", 9) == 0 ? atoi(c->head + 9) : 0;
+	if (status != expected_status)
+		die("expected status %d, was answered:\n%.*s\nto: %.*s", expected_status,
+			(int) c->head_len, c->head, (int) c->request_len, c->request);
+	c->body_left = content_length(c->head, end + 2);
+	if (body_here > c->body_left)
+		die("more bytes than Content-Length says");
+	c->body_left -= body_here;
+	c->in_body = true;
+	return c->body_left == 0;
+}
+
+/* Reads what has come; true when an answer is complete. */
+static bool
+read_answer(Connection *c)
+{
+	char		scrap[ANSWER_HEAD_MAX];
+
+	for (;;)
+	{
+		char	   *to = c->in_body ? scrap : c->head + c->head_len;
+		size_t		room = c->in_body ? sizeof(scrap) : ANSWER_HEAD_MAX - c->head_len;
+		ssize_t		n = recv(c->fd, to, room, 0);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return false;
+		if (n < 0)
+			die("could not receive: %s", strerror(errno));
+		if (n == 0)
+			die("connection closed by the server after %" PRIu64 " answers", answered);
+		if (c->sent_at == 0)
+			die("answer without a request");
+		if (take_bytes(c, (size_t) n))
+			return true;
+	}
+}
+
+static void
+open_connection(Connection *c, int epoll)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t) port)};
+	struct epoll_event event = {.events = EPOLLIN | EPOLLOUT | EPOLLET, .data.ptr = c};
+	int			on = 1;
+
+	if (inet_pton(AF_INET, host, &address.sin_addr) != 1)
+		die("\"%s\" is not an IPv4 address", host);
+	c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (c->fd < 0 || connect(c->fd, (struct sockaddr *) &address, sizeof(address)) != 0)
+		die("could not connect to %s:%d: %s", host, port, strerror(errno));
+	setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	if (fcntl(c->fd, F_SETFL, O_NONBLOCK) != 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &event) != 0)
+		die("could not watch a connection: %s", strerror(errno));
+}
+
+/* The latency that share of all measured answers did not exceed. */
+static uint64_t
+percentile(double share)
+{
+	uint64_t	rank = (uint64_t) ((double) measured * share);
+	uint64_t	seen = 0;
+
+	for (uint64_t us = 0; us < LATENCY_LIMIT; us++)
+	{
+		seen += latency_counts[us];
+		if (seen > rank)
+			return us;
+	}
+	return latency_max;
+}
+
+static void
+run(void)
+{
+	Connection *all = calloc((size_t) connections, sizeof(Connection));
+	int			epoll = epoll_create1(EPOLL_CLOEXEC);
+	uint64_t	start;
+	uint64_t	measure_from;
+	uint64_t	stop_at;
+
+	if (all == NULL || epoll < 0)
+		die("could not start: %s", strerror(errno));
+	for (int i = 0; i < connections; i++)
+		open_connection(&all[i], epoll);
+
+	start = now_us();
+	measure_from = start + (uint64_t) (warmup * 1e6);
+	stop_at = measure_from + (uint64_t) (seconds * 1e6);
+	for (int i = 0; i < connections; i++)
+		start_request(&all[i]);
+
+	while (busy > 0)
+	{
+		struct epoll_event events[EVENTS_PER_WAIT];
+		int			n = epoll_wait(epoll, events, EVENTS_PER_WAIT, 1000);
+
+		if (n < 0 && errno != EINTR)
+			die("could not wait: %s", strerror(errno));
+		for (int i = 0; i < n; i++)
+		{
+			Connection *c = events[i].data.ptr;
+
+			if ((events[i].events & EPOLLOUT) && c->sent_at != 0)
+				send_request(c);
+			if ((events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) && read_answer(c))
+				finish_request(c, now_us(), measure_from, stop_at);
+		}
+		if (now_us() > stop_at + DRAIN_SECONDS * 1000000ULL)
+			die("%zu requests without an answer for %d seconds", busy, DRAIN_SECONDS);
+	}
+	free(all);
+}
+
+static void
+usage(FILE *to)
+{
+	fputs("load --port N [--host 127.0.0.1] [--connections 64] [--warmup 1.0] [--seconds 5.0]\n"
+		  "     [--path /...{n}...{id}...] [--ids FILE] [--from 1] [--expect 200]\n", to);
+}
+
+int
+main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{"host", required_argument, NULL, 'h'},
+		{"port", required_argument, NULL, 'p'},
+		{"connections", required_argument, NULL, 'c'},
+		{"seconds", required_argument, NULL, 's'},
+		{"warmup", required_argument, NULL, 'w'},
+		{"path", required_argument, NULL, 'u'},
+		{"ids", required_argument, NULL, 'i'},
+		{"from", required_argument, NULL, 'f'},
+		{"expect", required_argument, NULL, 'e'},
+		{"help", no_argument, NULL, '?'},
+		{NULL, 0, NULL, 0}
+	};
+	int			option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1)
+	{
+		switch (option)
+		{
+			case 'h':
+				host = optarg;
+				break;
+			case 'p':
+				port = atoi(optarg);
+				break;
+			case 'c':
+				connections = atoi(optarg);
+				break;
+			case 's':
+				seconds = atof(optarg);
+				break;
+			case 'w':
+				warmup = atof(optarg);
+				break;
+			case 'u':
+				path = optarg;
+				break;
+			case 'i':
+				read_ids(optarg);
+				break;
+			case 'f':
+				next_number = strtoull(optarg, NULL, 10);
+				break;
+			case 'e':
+				expected_status = atoi(optarg);
+				break;
+			default:
+				usage(stderr);
+				return 1;
+		}
+	}
+	if (port < 1 || port > 65535 || connections < 1 || seconds <= 0 || warmup < 0 || optind < argc)
+	{
+		usage(stderr);
+		return 1;
+	}
+	if (id_count > 0)
+		id_next = next_number % id_count;
+
+	run();
+	if (measured == 0)
+		die("no answer within the measured %.1f seconds", seconds);
+	printf("answered=%" PRIu64 " next=%" PRIu64 " measured=%" PRIu64
+		   " rate=%.1f p50_us=%" PRIu64 " p99_us=%" PRIu64 " max_us=%" PRIu64 "\n",
+		   answered, next_number, measured, (double) measured / seconds,
+		   percentile(0.50), percentile(0.99), latency_max);
+	return 0;
+}
