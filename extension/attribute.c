@@ -281,45 +281,96 @@ check_offers(Call **items, int count, const Offer *offers, int offer_count, Time
 	}
 }
 
+/* The goal that an item will be kept under, as far as its offer's defaults say. */
+static PbSlice
+goal_wanted(const Call *item)
+{
+	const Offer *offer = item->source.offer;
+
+	if (item->p[PB_P_GOAL].data != NULL)
+		return item->p[PB_P_GOAL];
+	if (offer != NULL && offer->goals_enabled && !item->goal_kept && offer->default_goal.data != NULL)
+		return offer->default_goal;
+	return PB_LITERAL("");
+}
+
+/* The goal that an item is priced by: none while its offer has goals switched off. */
+static PbSlice
+goal_priced(const Source *source)
+{
+	return source->offer->goals_enabled ? source->goal : PB_LITERAL("");
+}
+
+/* What a look-up of terms found. */
+typedef struct TermsFound
+{
+	const Source *source;		/* the first item's that asked */
+	const Terms *terms;			/* NULL: none */
+	PbSlice		spelling;		/* of the goal by the offer; data NULL: it does not define it */
+} TermsFound;
+
+/* Among the last few look-ups, the one that is the same; -1 if there is none. */
+static int
+same_terms(const TermsFound *found, int count, const Source *source)
+{
+	for (int i = count - 1; i >= Max(count - 16, 0); i--)
+		if (ulid_equal(&found[i].source->offer_id, &source->offer_id) &&
+			ulid_equal(&found[i].source->publisher_id, &source->publisher_id) &&
+			pb_slice_equal(goal_priced(found[i].source), goal_priced(source)))
+			return i;
+	return -1;
+}
+
 /* The goal that each item will be kept under, its terms, and how the offer spells the goal. */
 static void
 find_terms(Call **items, int count)
 {
 	Rows	   *rows = rows_begin(ST_TERMS, count);
-	uint64		found;
+	TermsFound *found = palloc0(sizeof(TermsFound) * Max(count, 1));
+	int		   *asked = palloc(sizeof(int) * Max(count, 1));	/* per item, its look-up */
+	int			found_count = 0;
+	uint64		answers;
 
 	for (int i = 0; i < count; i++)
 	{
-		Call	   *item = items[i];
-		Source	   *source = &item->source;
-		bool		goals = source->offer != NULL && source->offer->goals_enabled;
-		bool		defaults = goals && !item->goal_kept && source->offer->default_goal.data != NULL;
+		Source	   *source = &items[i]->source;
 
-		source->goal = item->p[PB_P_GOAL].data != NULL ? item->p[PB_P_GOAL] :
-			defaults ? source->offer->default_goal : PB_LITERAL("");
+		source->goal = goal_wanted(items[i]);
 		if (source->how == ATTRIBUTION_NONE)
 			continue;
+		asked[i] = same_terms(found, found_count, source);
+		if (asked[i] >= 0)
+			continue;
+		asked[i] = found_count;
+		found[found_count].source = source;
 		rows_next(rows);
-		put_int(rows, i);
+		put_int(rows, found_count++);
 		put_ulid(rows, &source->offer_id);
 		put_ulid(rows, &source->publisher_id);
-		put_slice(rows, goals ? source->goal : PB_LITERAL(""));
+		put_slice(rows, goal_priced(source));
 	}
-	found = rows_execute(rows);
-	for (uint64 r = 0; r < found; r++)
+	answers = rows_execute(rows);
+	for (uint64 r = 0; r < answers; r++)
 	{
 		Record		record = record_read(r);
-		Call	   *item = items[take_int(&record)];
-		Source	   *source = &item->source;
-		PbSlice		spelling = take_slice(&record);
+		TermsFound *answer = &found[take_int(&record)];
 		Terms	   *terms = palloc(sizeof(Terms));
 
+		answer->spelling = take_slice(&record);
 		if (terms_take(&record, terms))
-			source->terms = terms;
-		if (spelling.data != NULL)
-			source->goal = spelling;
+			answer->terms = terms;
+	}
+	for (int i = 0; i < count; i++)
+	{
+		Source	   *source = &items[i]->source;
+
+		if (source->how == ATTRIBUTION_NONE)
+			continue;
+		source->terms = found[asked[i]].terms;
+		if (found[asked[i]].spelling.data != NULL)
+			source->goal = found[asked[i]].spelling;
 		else
-			source->goal_unknown = source->offer->goals_enabled && item->p[PB_P_GOAL].data != NULL;
+			source->goal_unknown = source->offer->goals_enabled && items[i]->p[PB_P_GOAL].data != NULL;
 	}
 }
 

@@ -12,6 +12,7 @@
 #define KIND_LIMIT 4
 #define OUTAGE_GRACE_MS 500		/* how long into an outage requests still wait for a connection */
 #define CALL_TIMEOUT_MS 2000
+#define PATIENCE_MS 25			/* how long requests wait for the call under way before a further connection is used */
 #define CALL_BYTES (1024 * 1024)	/* no further request joins a call that carries so much */
 
 typedef struct Queue
@@ -47,6 +48,7 @@ struct Batch
 	int			waiting;
 	int64_t		outage_ms;		/* when a request first found no connection; 0: there is one */
 	LoopTimer	deadline;		/* of the oldest that waits */
+	LoopTimer	patience;		/* when the oldest has waited long enough for a further connection */
 	LogLimit	error_limit;
 	Metric	   *depth;
 	Metric	   *retried;
@@ -389,13 +391,44 @@ batch_send(Batch *batch, DbConnection *connection)
 	flight_send(flight, connection);
 }
 
+static int
+flights_active(const Batch *batch)
+{
+	int			active = 0;
+
+	for (int i = 0; i < batch->options.connections; i++)
+		active += batch->flights[i].active;
+	return active;
+}
+
+/*
+ * While a call is under way, what arrives waits for it and goes in one batch, which costs the database far less than two
+ * half ones.  A further connection is for what would fill a good part of a batch, or waits because a call is slow.
+ */
+static bool
+is_worth_sending(const Batch *batch)
+{
+	return batch->waiting >= batch->options.batch / 2 || flights_active(batch) == 0 ||
+		age_ms(batch->queues[oldest_queue(batch)].head) >= PATIENCE_MS;
+}
+
+static void
+on_patience(void *context)
+{
+	batch_flush(context);
+}
+
 void
 batch_flush(Batch *batch)
 {
 	DbConnection *connection;
 
-	while (batch->waiting > 0 && (connection = db_free_connection(batch->db)) != NULL)
+	while (batch->waiting > 0 && is_worth_sending(batch) && (connection = db_free_connection(batch->db)) != NULL)
 		batch_send(batch, connection);
+	if (batch->waiting == 0)
+		loop_timer_stop(batch->loop, &batch->patience);
+	else if (!loop_timer_is_set(&batch->patience))
+		loop_timer_set(batch->loop, &batch->patience, PATIENCE_MS, on_patience, batch);
 }
 
 /* ---- life ---- */
@@ -479,6 +512,7 @@ batch_free(Batch *batch)
 	if (batch == NULL)
 		return;
 	loop_timer_stop(batch->loop, &batch->deadline);
+	loop_timer_stop(batch->loop, &batch->patience);
 	for (int i = 0; i < batch->options.connections; i++)
 		loop_timer_stop(batch->loop, &batch->flights[i].deadline);
 	for (int i = 0; i < batch->options.kind_count; i++)
