@@ -13,7 +13,7 @@ UNITDIR ?= /usr/local/lib/systemd/system
 PORT ?= 8080
 DATA ?= .demo
 
-# make check: empty for all, or any of unit regress isolation tap lint
+# make check: empty for all, or any of unit regress isolation tap lint bench
 TESTS ?=
 
 ifndef BUILDING
@@ -50,7 +50,7 @@ help:
 	@echo 'make            build the extension and the daemon'
 	@echo 'make install    install both (PG_CONFIG=$(PG_CONFIG) SBINDIR=$(SBINDIR) UNITDIR=$(UNITDIR) DESTDIR=$(DESTDIR))'
 	@echo 'make run        a demonstration in a private cluster; Ctrl-C stops it (PORT=$(PORT) DATA=$(DATA))'
-	@echo 'make check      run every test in private clusters (TESTS="unit regress isolation tap lint")'
+	@echo 'make check      run every test in private clusters (TESTS="unit regress isolation tap lint bench")'
 	@echo 'make bench      measure (BENCH=help tells how to choose rows)'
 	@echo 'make packages   install the Debian packages that the above need, where missing'
 	@echo 'make clean      remove everything that was built'

@@ -663,11 +663,12 @@ decide_unknown(Order *order, Call *item, TimestampTz now)
 	live->reopened_hold = created->hold_until;
 	item->created = true;
 	item->result = "created";
-	if (decision.action == PB_DO_CREATE_APPROVE)
-		item->result = action_apply(order, live, PB_DO_APPROVE, 0, item->p[PB_P_REASON], item->p[PB_P_NOTICE],
-									&item->receipt_id);
-	else
-		parked_apply(order, live, item);
+	parked_apply(order, live, item);
+	/* What was parked arrived before: a reversal stands, and the approval finds nothing to approve. */
+	if (decision.action == PB_DO_CREATE_APPROVE && live->now->status == PB_PENDING)
+		action_apply(order, live, PB_DO_APPROVE, 0, item->p[PB_P_REASON], item->p[PB_P_NOTICE], &item->receipt_id);
+	if (decision.action == PB_DO_CREATE_APPROVE && live->now->status == PB_APPROVED)
+		item->result = "approved";
 	if (decision.code == PB_UNPRICED)
 		item_park(order, item, true);
 	item->conversion = live->now;

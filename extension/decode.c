@@ -134,7 +134,9 @@ take_json(Call *item)
 
 		if (!members[i].nested && members[i].text.data != NULL)
 			take_pair(item, (PbSlice) {NULL, 0}, members[i].name, members[i].text);
-		else if (members[i].nested && parameter != PB_P_UNKNOWN)
+		else if (members[i].nested && parameter == PB_P_UNKNOWN)
+			take_pair(item, (PbSlice) {NULL, 0}, members[i].name, PB_LITERAL("{...}"));
+		else if (members[i].nested)
 			item_refuse(item, PB_BAD_JSON, pb_parameter_name(parameter), "%s must be a string or a number, not nested",
 						pb_parameter_name(parameter));
 	}

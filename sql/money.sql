@@ -150,6 +150,8 @@ ORDER BY k.n;
 -- the default goal's terms are those of an order that names none
 SELECT postback.set_terms(:'offer', goal => 'Lead', percent => 7) IS NOT NULL AS set;
 SELECT r.commission, r.goal FROM postback.receive(:'token', format('order=W-9&value=1000&click_id=%s', :'forum_click')) r;
+-- but a publisher's own come before a goal's
+SELECT r.commission, r.goal FROM postback.receive(:'token', format('order=W-11&value=1000&click_id=%s', :'click')) r;
 -- with goals switched off they price nothing
 UPDATE postback.offer SET goals_enabled = false WHERE id = :'offer';
 SELECT k.goal, r.commission, r.goal AS kept_as, r.warning

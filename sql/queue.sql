@@ -77,7 +77,7 @@ SELECT "order", state, attempts, http_code FROM pg_temp.log;
 SELECT count(*) FROM postback.attempt a JOIN pg_temp.log l ON l.id = a.delivery_id;
 
 -- POST: the content type goes with the body, unless the callback has one of its own; two secrets while one is rotated
-SELECT postback.create_callback('form', 'http://b.example:8081/', offer => :'offer', method => 'POST_FORM', params => '{"o": "{order_id}"}',
+SELECT postback.create_callback('form', 'https://b.example:8081/', offer => :'offer', method => 'POST_FORM', params => '{"o": "{order_id}"}',
                                 auth => '{"type":"bearer","token":"abc"}') AS form \gset
 SELECT postback.create_callback('json', 'http://b.example:8081/', offer => :'offer', method => 'POST_JSON', params => '{"o": "{order_id}"}',
                                 secret => 'b25l') AS json \gset

@@ -165,6 +165,9 @@ INSERT INTO overtaking (ref, query, answer, after) VALUES
     ('P-5', 'status=reversed',                 '404 unknown_order order', 'none parked 1'),
     ('P-5', 'status=approved',                 '404 unknown_order order', 'none parked 2'),
     ('P-5', 'value=1000',                      '200 created applied {reversed}', 'reversed 1000 100 35 held 0 payable 0 fees 0 history 2'),
+    -- an order that comes approved is created first: what was parked before comes before its approval
+    ('P-11', 'status=reversed',                '404 unknown_order order', 'none parked 1'),
+    ('P-11', 'value=1000&status=approved',     '200 created applied {reversed}', 'reversed 1000 100 35 held 0 payable 0 fees 0 history 2'),
     -- one that would be refused is not applied: a partial above the value, one in another currency
     ('P-6', 'status=partial&value=2000',       '404 unknown_order order', 'none parked 1'),
     ('P-6', 'status=partial&value=500&currency=USD', '404 unknown_order order', 'none parked 2'),
