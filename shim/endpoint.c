@@ -12,7 +12,7 @@
 
 #define BUCKETS 4096
 #define LOW_WATER_MIN 8
-#define LOW_WATER_MAX 256
+#define LOW_WATER_MAX 1024
 
 /* A doubly linked list with two ends. */
 typedef struct EndpointList
@@ -391,6 +391,8 @@ endpoint_ended(Endpoints *endpoints, Endpoint *endpoint, EndpointNews news, int 
 	endpoint->in_flight--;
 	endpoints->in_flight[endpoint->class]--;
 	endpoint->ended++;
+	if (endpoint->ended > endpoint->low_water && endpoint->ended <= LOW_WATER_MAX)
+		endpoint->low_water = endpoint->ended;	/* a quick start need not wait for the sweep */
 	endpoint->progress_ms = now_ms;
 	if (news == ENDPOINT_ANSWERED)
 		take_answer(endpoints, endpoint, latency_ms);

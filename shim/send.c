@@ -33,12 +33,15 @@
 #define LOCK_TIMEOUT_MS 10000
 
 /* Calls of one kind are so far apart at least, that each has something to carry. */
-#define CALL_GAP_MS 10
+#define CALL_GAP_MS 5
 
 /* After an error that is not the data's fault. */
 #define ERROR_GAP_MS 500
 
 #define SETTLE_LIMIT 1024
+
+/* Enough claimed beforehand to last while the next claim is under way. */
+#define BACKLOG_MIN 2048
 
 /* A result that the database refuses so often alone is given up; its lease brings the delivery back. */
 #define SETTLE_TRIES 3
@@ -47,7 +50,7 @@
 #define RESULT_LIMIT 4096
 
 /* Most rows that one endpoint gets from one claim, and least. */
-#define PER_ENDPOINT_MAX 512
+#define PER_ENDPOINT_MAX 1024
 #define PER_ENDPOINT_MIN 8
 #define PER_ENDPOINT_FIRST 64
 
@@ -771,7 +774,7 @@ send_run(Loop *loop, Metrics *metrics, const Options *options)
 		.loop = loop,
 		.options = options,
 		.name = pb_slice(options->sender),
-		.backlog = options->concurrency * 4 > 512 ? options->concurrency * 4 : 512,
+		.backlog = options->concurrency * 4 > BACKLOG_MIN ? options->concurrency * 4 : BACKLOG_MIN,
 		.settle_batch = SETTLE_LIMIT,
 	};
 	int			exit_code = run(&sender, metrics);

@@ -69,7 +69,10 @@ extern Transfers *transfers_new(Loop *loop, Guard *guard, int concurrency, const
 /* Who is still under way gets no result. */
 extern void transfers_free(Transfers *transfers);
 
-/* Everything but the body is copied.  False: out of memory; then handler is not called, else it is exactly once, from the loop. */
+/*
+ * Everything but the body is copied.  The handler is called exactly once, from
+ * the loop.  False: out of memory, and the handler is not called.
+ */
 extern bool transfer_start(Transfers *transfers, const TransferRequest *request, TransferHandler handler,
 						   void *context) __attribute__((warn_unused_result));
 

@@ -159,6 +159,7 @@ CROSS JOIN LATERAL (SELECT postback.set_terms(o.offer, fixed => 7) AS terms) t
 CROSS JOIN LATERAL postback.issue_token(k.b) i
 CROSS JOIN LATERAL postback.receive(i.token, 'order=J-1&value=1234&click_id=' || pg_temp.clicked(o.offer, :'blog') || left(t.terms::text, 0)) r;
 SELECT currency, payout, revenue, url FROM postback.delivery WHERE brand_id IN (:'jpy', :'kwd') ORDER BY currency;
+DELETE FROM postback.callback WHERE brand_id IN (:'jpy', :'kwd');
 
 -- the request: percent-encoded in URL and form, escaped in JSON, CR and LF stripped in headers
 SELECT count(postback.create_callback(method, 'HTTPS://P.example:8443/a{order_id}/?o={order_id}&n={notice|none}&r={order_id:raw}#f', brand => :'brand', method => method,

@@ -215,4 +215,5 @@ SELECT pg_temp.answer(r) FROM postback.reverse('00000000000000000000000001') r;
 SELECT pg_temp.make('S-7', 'value=1000&currency=VUV') IS NOT NULL AS made;
 SELECT pg_temp.answer(r) FROM postback.approve(pg_temp.id('S-7')) r;
 
+DELETE FROM postback.callback WHERE brand_id = :'brand';
 SELECT * FROM postback.audit();

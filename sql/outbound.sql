@@ -1,0 +1,205 @@
+-- Outbound, for people: send_test(), backfill(), lint_callbacks(), the views; the conditions looked at again after a delay.
+-- Nothing is sent: claim() and settle() are called by hand.
+\set SHOW_CONTEXT never
+SET timezone = 'UTC';
+SET intervalstyle = 'postgres';
+SET client_min_messages = error;
+DELETE FROM postback.delivery_due; -- what other tests left, else it would be claimed here
+SELECT postback.create_brand('Outbound', 'EUR') AS brand \gset
+SELECT token FROM postback.issue_token(:'brand') \gset
+SELECT postback.create_offer(:'brand', 'Shop', 'https://shop.example/') AS offer, postback.create_offer(:'brand', 'Empty', 'https://shop.example/') AS empty \gset
+SELECT postback.create_publisher('Outbound blog') AS blog, postback.create_publisher('Outbound forum') AS forum \gset
+SELECT postback.set_terms(:'offer', percent => 8) IS NOT NULL AS terms;
+SELECT click_id AS click FROM postback.click((SELECT code FROM postback.create_link(:'offer', :'blog'))) \gset
+SELECT count(code) FROM postback.create_link(:'empty', :'forum');
+SELECT set_config('outbound.token', :'token', false) IS NOT NULL AS token, set_config('outbound.brand', :'brand', false) IS NOT NULL AS brand,
+       set_config('outbound.click', :'click', false) IS NOT NULL AS click;
+CREATE FUNCTION pg_temp.send(query text) RETURNS text LANGUAGE sql AS $$
+    SELECT outcome FROM postback.receive(current_setting('outbound.token'), query)
+$$;
+CREATE FUNCTION pg_temp.sale(ref text, more text DEFAULT '') RETURNS text LANGUAGE sql AS $$
+    SELECT pg_temp.send(format('order=%s&value=4999&click_id=%s%s', ref, current_setting('outbound.click'), more))
+$$;
+CREATE VIEW pg_temp.log AS -- the deliveries of this test by name
+    SELECT d.id, c.order_ref AS "order", k.name AS callback, d.seq, d.status, d.state, d.test, d.url, d.error, q.due_at, d.body
+    FROM postback.delivery d
+    JOIN postback.callback k ON k.id = d.callback_id
+    LEFT JOIN postback.conversion c ON c.id = d.conversion_id
+    LEFT JOIN postback.delivery_due q ON q.delivery_id = d.id
+    WHERE d.brand_id = current_setting('outbound.brand')::postback.ulid;
+CREATE FUNCTION pg_temp.refusal(statement text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE statement;
+    RETURN 'not refused';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '[0-9A-HJKMNP-TV-Z]{26}', 'ID', 'g');
+END
+$$;
+-- makes what is delayed due
+CREATE FUNCTION pg_temp.later() RETURNS void LANGUAGE sql AS $$
+    UPDATE postback.delivery_due SET due_at = clock_timestamp() - interval '1 s' WHERE due_at < 'infinity'
+$$;
+-- claims all that is due and says how each ended
+CREATE FUNCTION pg_temp.deliver(code integer DEFAULT 200, milliseconds integer DEFAULT 10) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    total bigint := 0;
+    claimed postback.ulid[];
+BEGIN
+    LOOP
+        SELECT array_agg(c.attempt_id) INTO claimed FROM postback.claim('test', 100) c;
+        EXIT WHEN claimed IS NULL;
+        PERFORM postback.settle('test', claimed, array_fill('response'::text, ARRAY[cardinality(claimed)]), array_fill(code, ARRAY[cardinality(claimed)]),
+            array_fill(NULL::text, ARRAY[cardinality(claimed)]), array_fill(NULL::integer, ARRAY[cardinality(claimed)]), array_fill(milliseconds, ARRAY[cardinality(claimed)]),
+            array_fill('192.0.2.7'::inet, ARRAY[cardinality(claimed)]), array_fill(''::text, ARRAY[cardinality(claimed)]));
+        total := total + cardinality(claimed);
+        EXIT WHEN code <> 200;
+    END LOOP;
+    RETURN total;
+END
+$$;
+
+-- send_test: with sample values while no conversion fits
+SELECT postback.create_callback('tested', 'https://p.example/?o={order_id}&t={test}&s={status}&r={rejection_reason}&n={seq}&p={payout}&c={currency}', offer => :'offer',
+    goal => 'sale', statuses => '{rejected}', reasons => '{fraud,other}', delay => '1 hour') AS tested \gset
+SELECT postback.send_test(:'tested') AS test \gset
+SELECT l.url, l.test, l.state, l.due_at <= now() AS due, d.conversion_id, d.publisher_id = :'blog' AS publisher FROM pg_temp.log l JOIN postback.deliveries d ON d.id = l.id WHERE l.id = :'test';
+-- with the newest that fits: state, reason, goal and scope; the order itself need be no test
+SELECT pg_temp.sale('T-1', '&goal=SALE'), pg_temp.send('order=T-1&goal=sale&status=reversed&reason=Fraud');
+SELECT pg_temp.sale('T-2', '&goal=sale'), pg_temp.send('order=T-2&goal=sale&status=reversed&reason=policy');
+SELECT pg_temp.sale('T-3', '&goal=sale'), pg_temp.sale('T-4'), pg_temp.send('order=T-4&status=reversed&reason=fraud');
+SELECT postback.send_test(:'tested') AS test \gset
+SELECT url, test, state FROM pg_temp.log WHERE id = :'test';
+-- it is sent like any other, and counts among the deliveries of no conversion
+SELECT count(*) FROM postback.claim('test', 10) WHERE delivery_id = :'test';
+UPDATE postback.delivery_due SET leased_until = NULL, attempt_id = NULL, due_at = now() WHERE leased_until IS NOT NULL;
+SELECT pg_temp.deliver();
+SELECT state, attempts, http_code FROM postback.deliveries WHERE id = :'test';
+SELECT "order", seq, status, state FROM pg_temp.log WHERE callback = 'tested' AND NOT test;
+SELECT pg_temp.refusal(format('SELECT postback.send_test(%L)', postback.new_ulid())), pg_temp.refusal('SELECT postback.send_test(NULL)');
+UPDATE postback.callback SET enabled = false WHERE id = :'tested';
+SELECT pg_temp.refusal(format('SELECT postback.send_test(%L)', :'tested'));
+DELETE FROM postback.callback WHERE id = :'tested';
+-- a callback of everything, in a scope without any link: the sample's parties exist only in it
+SELECT postback.create_callback('nowhere', 'https://p.example/?s={status}&p={payout}', publisher => postback.create_publisher('Nobody')) AS nowhere \gset
+SELECT postback.send_test(:'nowhere') AS test \gset
+SELECT url, offer, publisher FROM postback.deliveries WHERE id = :'test';
+DELETE FROM postback.callback WHERE id = :'nowhere';
+
+-- backfill: of the conversions of a time what fits now and has no delivery yet
+SELECT pg_temp.sale('B-1'), pg_temp.sale('B-2'), pg_temp.sale('B-3'), pg_temp.sale('TEST-B'), pg_temp.send('order=B-5&value=1&click_id=nonsense');
+SELECT pg_temp.send('order=B-1&status=approved'), pg_temp.send('order=B-2&status=approved');
+SELECT postback.create_callback('late', 'https://p.example/?o={order_id}&s={status}&d={delta_payout}', offer => :'offer') AS late \gset
+SELECT pg_temp.send('order=B-3&status=approved'); -- has its delivery
+SELECT "order", seq FROM pg_temp.log WHERE callback = 'late' ORDER BY 1;
+SELECT postback.backfill(:'late', now() - interval '1 hour', preview => true) AS preview;
+SELECT count(*) AS nothing_written FROM pg_temp.log WHERE callback = 'late';
+SELECT postback.backfill(:'late', now() - interval '1 hour', now() - interval '1 minute') AS before, postback.backfill(:'late', now() + interval '1 minute', now() + interval '1 hour') AS after;
+SELECT postback.backfill(:'late', since => now() - interval '1 hour') AS sent;
+SELECT "order", seq, status, state, test, url FROM pg_temp.log WHERE callback = 'late' ORDER BY 1;
+SELECT postback.backfill(:'late', now() - interval '1 hour') AS again, postback.backfill(:'late', now() - interval '1 hour', preview => true) AS preview;
+-- what goes on from there
+SELECT r.outcome FROM postback.conversion c CROSS JOIN LATERAL postback.reverse(c.id) r WHERE c.brand_id = :'brand' AND c.order_ref = 'B-1';
+UPDATE postback.callback SET statuses = '{rejected,approved}' WHERE id = :'late';
+SELECT r.outcome FROM postback.conversion c CROSS JOIN LATERAL postback.reverse(c.id) r WHERE c.brand_id = :'brand' AND c.order_ref = 'B-2';
+SELECT "order", seq, status FROM pg_temp.log WHERE callback = 'late' AND "order" IN ('B-1', 'B-2') ORDER BY 1, 2;
+DELETE FROM postback.callback WHERE id = :'late';
+-- scope, goal, reasons as ever; a delay is counted from the last change
+SELECT name, postback.backfill(postback.create_callback(name, 'https://p.example/', publisher => p::postback.ulid, offer => :'offer', goal => goal, statuses => statuses, reasons => reasons, include_test => t), now() - interval '1 hour', preview => true)
+FROM (VALUES ('another publisher', :'forum', NULL, '{any}'::text[], NULL::text[], false), ('goal', NULL, 'sALE', '{any}', NULL, false), ('reason', NULL, NULL, '{rejected}', '{fraud}', false),
+             ('all', :'blog', NULL, '{any}', NULL, false), ('all and tests', NULL, NULL, '{any}', NULL, true)) AS k (name, p, goal, statuses, reasons, t);
+DELETE FROM postback.callback WHERE offer_id = :'offer';
+SELECT postback.create_callback('delayed', 'https://p.example/', offer => :'offer', statuses => '{pending}', delay => '1 hour') AS delayed \gset
+BEGIN;
+ALTER TABLE postback.conversion DISABLE TRIGGER USER;
+UPDATE postback.conversion SET updated_at = updated_at - interval '2 hours' WHERE brand_id = :'brand' AND order_ref = 'T-3';
+ALTER TABLE postback.conversion ENABLE TRIGGER USER;
+SELECT pg_temp.sale('B-7');
+DELETE FROM postback.delivery_due q USING postback.delivery d WHERE d.id = q.delivery_id AND d.callback_id = :'delayed';
+DELETE FROM postback.delivery WHERE callback_id = :'delayed';
+SELECT postback.backfill(:'delayed', now() - interval '1 hour', now() + interval '1 hour');
+SELECT "order", state, due_at <= now() AS due FROM pg_temp.log WHERE callback = 'delayed' ORDER BY 1;
+ROLLBACK;
+-- more than one chunk
+SELECT count(*) FROM (SELECT pg_temp.sale('C-' || n) FROM generate_series(1, 2100) n) s;
+DELETE FROM postback.delivery_due;
+DELETE FROM postback.delivery WHERE callback_id = :'delayed';
+SELECT postback.backfill(:'delayed', now() - interval '1 hour', now() + interval '1 hour', preview => true) = 2101 AS preview, postback.backfill(:'delayed', now() - interval '1 hour', now() + interval '1 hour') = 2101 AS sent;
+SELECT count(*) = 2101 AS queued, count(DISTINCT conversion_id) = 2101 AS one_each FROM postback.delivery_due;
+DELETE FROM postback.callback WHERE id = :'delayed';
+SELECT pg_temp.refusal(format('SELECT postback.backfill(%L, now())', postback.new_ulid()));
+SELECT postback.create_callback('X', 'https://p.example/', type => 'click', brand => :'brand') AS click_callback, postback.create_callback('Y', 'https://p.example/', brand => :'brand') AS y \gset
+SELECT pg_temp.refusal(format(s, :'y')) FROM unnest(ARRAY['SELECT postback.backfill(%L, ''2026-01-02'', ''2026-01-01'')', 'SELECT postback.backfill(%L, NULL)', 'SELECT postback.backfill(%L, ''2026-01-01'', preview => NULL)']) s;
+SELECT pg_temp.refusal(format('SELECT postback.backfill(%L, ''2026-01-01'')', :'click_callback'));
+DELETE FROM postback.callback WHERE brand_id = :'brand';
+
+-- a delay is over: each condition is looked at again, also those of the callback
+SELECT n, postback.create_callback('D' || n, 'https://p.example/', offer => :'offer', delay => '2 minutes', statuses => '{any}') IS NOT NULL AS made FROM generate_series(1, 7) n;
+SELECT pg_temp.sale('D', '&goal=Sale');
+UPDATE postback.callback SET publisher_id = :'forum' WHERE name = 'D1' AND offer_id = :'offer';
+UPDATE postback.callback SET statuses = '{approved}' WHERE name = 'D2' AND offer_id = :'offer';
+UPDATE postback.callback SET goal = 'lead' WHERE name = 'D3' AND offer_id = :'offer';
+UPDATE postback.callback SET goal = 'SALE', publisher_id = :'blog' WHERE name = 'D4' AND offer_id = :'offer';
+UPDATE postback.callback SET offer_id = :'empty' WHERE name = 'D5' AND offer_id = :'offer';
+UPDATE postback.callback SET delay = '0', reasons = '{fraud}' WHERE name = 'D6' AND offer_id = :'offer'; -- it was delayed all the same
+UPDATE postback.callback SET delay = '0', publisher_id = :'forum' WHERE name = 'D7' AND offer_id = :'offer';
+SELECT pg_temp.deliver() AS not_yet;
+SELECT pg_temp.later();
+SELECT pg_temp.deliver();
+SELECT callback, state, replace(replace(replace(replace(error, :'forum', 'FORUM'), :'blog', 'BLOG'), :'empty', 'EMPTY'), :'offer', 'OFFER') AS error FROM pg_temp.log WHERE callback ~ '^D\d' ORDER BY 1;
+DELETE FROM postback.callback WHERE brand_id = :'brand';
+-- also that of the conversion: another status, another reason, opened again, back to what it was
+SELECT postback.create_callback(name, 'https://p.example/', offer => :'offer', delay => '2 minutes', statuses => statuses, reasons => reasons) IS NOT NULL AS made
+FROM (VALUES ('any', '{any}'::text[], NULL::text[]), ('fraud', '{rejected}', '{fraud}')) AS k (name, statuses, reasons);
+SELECT pg_temp.sale('E-1'), pg_temp.sale('E-2'), pg_temp.send('order=E-1&status=approved'), pg_temp.send('order=E-2&status=reversed&reason=fraud');
+UPDATE postback.conversion SET reason = 'policy' WHERE brand_id = :'brand' AND order_ref = 'E-2';
+SELECT pg_temp.later();
+SELECT pg_temp.deliver();
+SELECT "order", callback, status, state, error FROM pg_temp.log WHERE "order" LIKE 'E-%' ORDER BY 1, 2, seq;
+-- sent by hand it is not looked at again
+SELECT postback.resend(id) FROM pg_temp.log WHERE "order" = 'E-2' AND callback = 'fraud';
+SELECT pg_temp.deliver();
+SELECT state FROM pg_temp.log WHERE "order" = 'E-2' AND callback = 'fraud';
+DELETE FROM postback.callback WHERE brand_id = :'brand';
+
+-- lint: at save and of all that is saved; a password only where nobody listens, or on a network of one's own
+SELECT k.url, k.auth ->> 'type' AS type, pg_temp.refusal(format('SELECT postback.create_callback(''auth'', %L, brand => %L, auth => %L)', k.url, :'brand', k.auth)) AS function,
+       pg_temp.refusal(format('INSERT INTO postback.callback (name, url, brand_id, auth) VALUES (''auth'', %L, %L, %L)', k.url, :'brand', k.auth)) AS insert
+FROM (VALUES ('https://p.example/', '{"type":"bearer","token":"s3cret"}'::jsonb), ('http://p.example/', '{"type":"bearer","token":"s3cret"}'), ('http://p.example/', '{"type":"basic","user":"u","password":"s3cret"}'),
+             ('http://10.0.0.1/', '{"type":"bearer","token":"s3cret"}'), ('http://crm.internal/', '{"type":"bearer","token":"s3cret"}'), ('http://8.8.8.8/', '{"type":"bearer","token":"s3cret"}')) AS k (url, auth);
+SELECT k.auth, pg_temp.refusal(format('INSERT INTO postback.callback (name, url, brand_id, auth) VALUES (''auth'', ''https://p.example/'', %L, %L)', :'brand', k.auth))
+FROM (VALUES ('{"type":"basic"}'::jsonb), ('{"type":"basic","user":"a:b","password":"c"}'), ('{"type":"basic","user":"a","password":5}'), ('{"type":"bearer"}'), ('{"type":"bearer","token":"a b"}'), ('{"type":"bearer","token":""}')) AS k (auth);
+DELETE FROM postback.callback WHERE brand_id = :'brand';
+SELECT postback.create_callback('1', 'https://p.example/?a={payout}&amp;b=#s2#&c=%2520', brand => :'brand', params => '{"x": "{payout}", "y": "!!!clickid!!!"}', headers => '{"X-Z": "${status}"}') AS one,
+       postback.create_callback('2', 'https://p.example/?a={payout}', brand => :'brand') AS two, postback.create_callback('3', 'http://localhost/', brand => :'brand', auth => '{"type":"bearer","token":"s3cret"}') AS three \gset
+ALTER TABLE postback.callback DISABLE TRIGGER callback_check; -- as if it were from before a rule
+INSERT INTO postback.callback (name, url, brand_id, headers, auth) VALUES ('4', 'http://p.example/{payuot}', :'brand', '{"X Y": "a", "Z": 5}', '{"type":"basic"}');
+ALTER TABLE postback.callback ENABLE TRIGGER callback_check;
+SELECT k.name, l.field, l.finding, l.position, l.what, l.hint, l.refused FROM postback.lint_callbacks() l JOIN postback.callback k ON k.id = l.callback WHERE k.brand_id = :'brand' ORDER BY k.name, l.field, l.position, l.finding;
+SELECT count(*) FROM postback.lint_callbacks() l WHERE l::text LIKE '%s3cret%';
+DELETE FROM postback.callback WHERE brand_id = :'brand';
+
+-- the list of callbacks, and the log
+SELECT postback.create_callback('listed', 'https://p.example/{goal}', offer => :'offer', publisher => :'blog', goal => 'Lead', statuses => '{pending,rejected}', method => 'POST_JSON') IS NOT NULL AS made,
+       postback.create_callback('any', 'https://q.example/', brand => :'brand', method => 'POST_FORM', statuses => '{any}') AS any \gset
+SELECT name, type, publisher, offer, goal, statuses, url, http_type, enabled, created = updated AS untouched FROM postback.callbacks WHERE brand_id = :'brand' ORDER BY name;
+SELECT pg_temp.sale('V-1', '&goal=Lead&notice=hello');
+SELECT pg_temp.deliver(500);
+SELECT callback, postback_url, publisher, offer, goal, status, payout, revenue, currency, notice, http_code, error, date IS NOT NULL AS date, state FROM postback.deliveries WHERE brand_id = :'brand' AND goal = 'Lead' ORDER BY callback;
+SELECT callback, number, postback_url, publisher, offer, goal, status, payout, revenue, currency, notice, http_code, error, date IS NOT NULL AS date, outcome, milliseconds FROM postback.attempts WHERE brand_id = :'brand' AND goal = 'Lead' ORDER BY callback;
+
+-- health: of the last day
+SELECT name, attempts, success_rate, streak, p50_ms, p99_ms, last_error, last_error_at IS NOT NULL AS last_error_at, last_success_at, failing_since IS NOT NULL AS failing, queued, delayed, oldest_due > now() AS due_later
+FROM postback.callback_health WHERE id = :'any';
+SELECT pg_temp.later();
+SELECT pg_temp.deliver(200, 40);
+SELECT pg_temp.sale('V-2'), pg_temp.deliver(503, 90), pg_temp.sale('V-3'), pg_temp.deliver(502, 20);
+INSERT INTO postback.attempt (id, brand_id, delivery_id, callback_id, number, sender, outcome, error, milliseconds)
+SELECT postback.ulid_floor(now() - interval '25 hours'), :'brand', postback.new_ulid(), :'any', 1, 'test', 'error', 'long ago', 9999;
+SELECT name, attempts, success_rate, streak, p50_ms, p99_ms, last_error, last_success_at IS NOT NULL AS last_success_at, failing_since IS NOT NULL AS failing, queued, delayed FROM postback.callback_health WHERE id = :'any';
+UPDATE postback.callback SET delay = '5 minutes' WHERE id = :'any';
+SELECT pg_temp.sale('V-4');
+UPDATE postback.callback SET enabled = false WHERE id = :'any';
+SELECT enabled, disabled_reason IS NOT NULL AS reason, queued, oldest_due FROM postback.callback_health WHERE id = :'any';
+DELETE FROM postback.callback WHERE brand_id = :'brand';
+
+SELECT * FROM postback.audit();
