@@ -169,6 +169,7 @@ static const struct
 	{"sec-purpose", HTTP_PURPOSE},
 	{"purpose", HTTP_PURPOSE},
 	{"x-moz", HTTP_PURPOSE},
+	{"x-purpose", HTTP_PURPOSE},
 };
 
 #define FIELD_NAMES (sizeof(fields) / sizeof(fields[0]))
@@ -1036,19 +1037,14 @@ bound_port(int fd)
 	return ntohs(((struct sockaddr_in *) &at)->sin_port);
 }
 
-/* Room for as many descriptors as connections; else as many connections as there is room for. */
+/* As many connections as asked for, or as there is room for descriptors. */
 static int
-make_room(int max_connections)
+connections_possible(int max_connections)
 {
 	struct rlimit limit;
-	rlim_t		wanted = (rlim_t) max_connections + SPARE_DESCRIPTORS;
 
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= (rlim_t) max_connections + SPARE_DESCRIPTORS)
 		return max_connections;
-	limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= wanted)
-		return max_connections;
-	(void) getrlimit(RLIMIT_NOFILE, &limit);
 	log_warning("fewer connections than asked for: the limit of open files is lower",
 				LOG_INT("asked", max_connections), LOG_INT("open_files", (int64_t) limit.rlim_cur));
 	return limit.rlim_cur > 2 * SPARE_DESCRIPTORS ? (int) limit.rlim_cur - SPARE_DESCRIPTORS : SPARE_DESCRIPTORS;
@@ -1095,7 +1091,7 @@ http_start(Loop *loop, const HttpOptions *options, HttpHandler handler, void *co
 		return NULL;
 	http->loop = loop;
 	http->options = *options;
-	http->options.max_connections = make_room(options->max_connections);
+	http->options.max_connections = connections_possible(options->max_connections);
 	http->handler = handler;
 	http->context = context;
 	http->deadlines[DEADLINE_REQUEST].duration_ms = options->request_timeout_ms;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "http.h"
 #include "log.h"
@@ -86,6 +87,19 @@ run_role(Loop *loop, Metrics *metrics, const Options *options)
 	return 1;
 }
 
+/* Connections are descriptors: takes as many as the system lets us have. */
+static void
+raise_open_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+		log_warning("the limit of open files could not be raised", LOG_INT("open_files", (int64_t) limit.rlim_max));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -105,6 +119,7 @@ main(int argc, char **argv)
 			break;
 	}
 	log_set_level(options.log_level);
+	raise_open_files();
 	loop = loop_new();
 	metrics = metrics_new();
 	if (loop == NULL || metrics == NULL)
