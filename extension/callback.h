@@ -58,11 +58,28 @@ typedef struct OfferName
 	bool		goals_enabled;
 } OfferName;
 
+/* One delivery to be: a change and a callback that it fires. */
+typedef struct Firing
+{
+	const Change *change;
+	const Callback *callback;
+	const OfferName *offer;
+	TimestampTz since;			/* when the callback's delay began */
+	bool		trial;			/* tied to no conversion: neither numbered nor ordered among its deliveries */
+	int			seq;			/* this and id are set when it is written */
+	PbUlid		id;
+} Firing;
+
 /* match.c */
+extern const char *cause_name(Cause cause);
 extern bool callback_fires(const Callback *callback, const Change *change, const OfferName *offer);
+extern const char *callback_misfit(const Callback *callback, const Change *change, const OfferName *offer);
 extern bool text_array_contains(ArrayType *array, PbSlice value);
 
 /* outbound.c */
 extern void callback_read(Record *r, Callback *callback);
+extern OfferName *offer_names_load(const Change *changes, int count, int *offer_count);
+extern const OfferName *offer_name_find(const OfferName *offers, int count, const PbUlid *id);
+extern void firings_write(Firing *firings, int count);
 
 #endif							/* POSTBACK_CALLBACK_H */

@@ -4,6 +4,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "lib/stringinfo.h"
@@ -13,11 +14,12 @@
 
 #include "argument.h"
 #include "core/form.h"
+#include "core/url.h"
 #include "receive.h"
 
 #define TRACKING_MAX 1024		/* bytes kept of a tracking value */
 #define SUB_COUNT 10
-#define CLICK_COLUMNS 6
+#define CLICK_COLUMNS 7
 #define KEY_LENGTH 8
 
 /* A link with what is needed of its brand, offer and publisher. */
@@ -28,11 +30,14 @@ typedef struct Link
 	PbUlid		offer_id;
 	PbUlid		publisher_id;
 	PbSlice		landing_url;
+	PbSlice		unrecorded;		/* where visitors go whose click is not recorded; data NULL: nowhere */
 	bool		paused;
 	PbSlice		fallback_url;	/* data NULL: none */
 	bool		keep_details;
 	PbSlice		address_key;
 	int64		cookie_seconds;
+	bool		all_unique;
+	PbUlid		repeats_from;	/* unless all are: a visitor with a unique click since this id is no new one */
 } Link;
 
 typedef struct Fallback
@@ -51,10 +56,17 @@ typedef struct Click
 	PbSlice		user_agent;
 	PbSlice		referrer;
 	PbSlice		country;
+	bool		uncounted;		/* nobody's visit: a HEAD, a prefetch */
 
 	const Link *link;
 	PbUlid		id;
 	bool		recorded;
+	bool		has_address_hash;
+	int64		address_hash;
+	bool		has_agent_hash;
+	int64		agent_hash;
+	int64		visitor_hash;	/* if there is an address hash */
+	bool		repeated;		/* the visitor has clicked before */
 	PbSlice		external_transaction_id;
 	PbSlice		sub_id;
 	PbSlice		subs[SUB_COUNT];
@@ -152,8 +164,34 @@ links_load(const Click *clicks, int count, int *link_count)
 		link->keep_details = take_bool(&record);
 		link->address_key = take_slice(&record);
 		take_bigint(&record, &link->cookie_seconds);
+		link->all_unique = !take_ulid(&record, &link->repeats_from);
 	}
 	return links;
+}
+
+/* Appends a part of a URL as set up; what may not stand in one is percent-encoded. */
+static void
+append_url(StringInfo text, PbSlice part)
+{
+	for (size_t i = 0; i < part.len; i++)
+	{
+		if (pb_url_byte_ok(part.data[i]))
+			appendStringInfoChar(text, part.data[i]);
+		else
+			appendStringInfo(text, "%%%02X", (unsigned char) part.data[i]);
+	}
+}
+
+static PbSlice
+fallback(PbSlice url)
+{
+	StringInfoData text;
+
+	if (url.data == NULL)
+		return url;
+	initStringInfo(&text);
+	append_url(&text, url);
+	return (PbSlice) {text.data, text.len};
 }
 
 /* Where clicks on unknown links of known brands go. */
@@ -179,7 +217,7 @@ find_fallbacks(Click *clicks, int count)
 		for (int i = 0; i < count; i++)
 			if (clicks[i].link == NULL && clicks[i].code.len >= KEY_LENGTH &&
 				pb_slice_equal((PbSlice) {clicks[i].code.data, KEY_LENGTH}, key))
-				clicks[i].location = url;
+				clicks[i].location = fallback(url);
 	}
 }
 
@@ -188,42 +226,41 @@ global_fallback(void)
 {
 	if (postback_fallback_url == NULL || *postback_fallback_url == '\0')
 		return (PbSlice) {NULL, 0};
-	return pb_slice(postback_fallback_url);
+	return fallback(pb_slice(postback_fallback_url));
 }
 
-/* The landing URL with the click id at {click_id}, else appended to the query. */
+/* The landing URL with the click id at {click_id}, else appended to the query; "" stands for none, and is not appended. */
 static PbSlice
-landing(PbSlice url, const PbUlid *id)
+landing(PbSlice url, const char *click_id)
 {
-	static const char macro[] = "{click_id}";
-	char	   *click_id = psprintf("clk_%s", ulid_cstring(id));
+	static const PbSlice macro = {"{click_id}", 10};
 	size_t		fragment = pb_slice_find(url, '#', 0);
-	size_t		question = pb_slice_find(url, '?', 0);
+	size_t		start = 0;
 	bool		placed = false;
 	StringInfoData text;
 
 	initStringInfo(&text);
-	for (size_t i = 0; i < url.len; i++)
-	{
-		if (i + strlen(macro) <= url.len && memcmp(url.data + i, macro, strlen(macro)) == 0)
+	for (size_t i = 0; i + macro.len <= url.len; i++)
+		if (memcmp(url.data + i, macro.data, macro.len) == 0)
 		{
+			append_url(&text, (PbSlice) {url.data + start, i - start});
 			appendStringInfoString(&text, click_id);
-			i += strlen(macro) - 1;
+			start = i + macro.len;
+			i = start - 1;
 			placed = true;
 		}
-		else
-			appendStringInfoChar(&text, url.data[i]);
-	}
-	if (placed)
+	if (placed || *click_id == '\0')
+	{
+		append_url(&text, (PbSlice) {url.data + start, url.len - start});
 		return (PbSlice) {text.data, text.len};
-	resetStringInfo(&text);
-	appendBinaryStringInfo(&text, url.data, (int) fragment);
-	if (question >= fragment)
+	}
+	append_url(&text, (PbSlice) {url.data, fragment});
+	if (pb_slice_find(url, '?', 0) >= fragment)
 		appendStringInfoChar(&text, '?');
-	else if (fragment > 0 && url.data[fragment - 1] != '?' && url.data[fragment - 1] != '&')
+	else if (url.data[fragment - 1] != '?' && url.data[fragment - 1] != '&')
 		appendStringInfoChar(&text, '&');
 	appendStringInfo(&text, "click_id=%s", click_id);
-	appendBinaryStringInfo(&text, url.data + fragment, (int) (url.len - fragment));
+	append_url(&text, (PbSlice) {url.data + fragment, url.len - fragment});
 	return (PbSlice) {text.data, text.len};
 }
 
@@ -231,8 +268,15 @@ static void
 clicks_resolve(Click *clicks, int count)
 {
 	int			link_count;
-	const Link *links = links_load(clicks, count, &link_count);
+	Link	   *links = links_load(clicks, count, &link_count);
 
+	for (int i = 0; i < link_count; i++)
+	{
+		Link	   *link = &links[i];
+
+		link->unrecorded = !link->paused ? landing(link->landing_url, "") :
+			link->fallback_url.data != NULL ? fallback(link->fallback_url) : global_fallback();
+	}
 	for (int i = 0; i < count; i++)
 	{
 		Click	   *click = &clicks[i];
@@ -243,23 +287,85 @@ clicks_resolve(Click *clicks, int count)
 				click->link = &links[j];
 		if (click->link == NULL)
 			continue;
-		if (click->link->paused)
-		{
-			if (click->link->fallback_url.data != NULL)
-				click->location = click->link->fallback_url;
+		click->location = click->link->unrecorded;
+		if (click->link->paused || click->uncounted)
 			continue;
-		}
 		click->recorded = true;
 		click->id = ulid_next();
 		click_decode(click);
-		click->location = landing(click->link->landing_url, &click->id);
+		click->location = landing(click->link->landing_url, psprintf("clk_%s", ulid_cstring(&click->id)));
 	}
 	find_fallbacks(clicks, count);
 }
 
-/* sub1..sub10 as the text of an array, or NULL if there is none. */
-static char *
-subs_text(const Click *click)
+/* Who it was, as keyed hashes. */
+static void
+click_hash(Click *click)
+{
+	PbSlice		key = click->link->address_key;
+
+	if (click->user_agent.data != NULL)
+	{
+		click->has_agent_hash = true;
+		click->agent_hash = address_hash(key, click->user_agent);
+	}
+	if (!click->has_remote)
+		return;
+	click->has_address_hash = true;
+	click->address_hash = address_hash(key, address_text(click->remote));
+	click->visitor_hash = (int64) hash_combine64(hash_combine64((uint64) click->address_hash, (uint64) click->agent_hash),
+												 hash_bytes_extended((const unsigned char *) click->link->code.data,
+																	 (int) click->link->code.len, 0));
+}
+
+/*
+ * Finds the clicks of visitors who have made a unique one through the same link within the window; two of one visitor in the
+ * same instant by different connections may both be taken for unique.
+ */
+static void
+clicks_find_repeats(Click *clicks, int count)
+{
+	Rows	   *rows = rows_begin(ST_REPEATS, count);
+	PbUlid		oldest;
+	PbUlid		newest = ulid_next();
+	uint64		found;
+
+	memset(&oldest, 0xFF, sizeof(oldest));
+	for (int i = 0; i < count; i++)
+		if (clicks[i].recorded && !clicks[i].link->all_unique &&
+			memcmp(&clicks[i].link->repeats_from, &oldest, sizeof(oldest)) < 0)
+			oldest = clicks[i].link->repeats_from;
+	for (int i = 0; i < count; i++)
+	{
+		Click	   *click = &clicks[i];
+
+		if (!click->recorded)
+			continue;
+		click_hash(click);
+		if (!click->has_address_hash || click->link->all_unique)
+			continue;
+		rows_next(rows);
+		put_int(rows, i);
+		put_bigint(rows, click->visitor_hash);
+		put_ulid(rows, &click->link->repeats_from);
+		put_ulid(rows, &oldest);
+		put_ulid(rows, &newest);
+		for (int j = 0; j < i && !click->repeated; j++)
+			click->repeated = clicks[j].recorded && clicks[j].has_address_hash &&
+				clicks[j].visitor_hash == click->visitor_hash;
+	}
+	found = rows_execute(rows);
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+
+		clicks[take_int(&record)].repeated = true;
+	}
+}
+
+/* sub1..sub10, or NULL if there is none. */
+static ArrayType *
+subs_array(const Click *click)
 {
 	Datum		values[SUB_COUNT];
 	bool		nulls[SUB_COUNT];
@@ -276,13 +382,14 @@ subs_text(const Click *click)
 	}
 	if (count == 0)
 		return NULL;
-	return array_cstring(construct_md_array(values, nulls, 1, &count, &lower, TEXTOID, -1, false, TYPALIGN_INT));
+	return construct_md_array(values, nulls, 1, &count, &lower, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
 static void
 put_click(Rows *rows, const Click *click)
 {
 	const Link *link = click->link;
+	ArrayType  *subs = subs_array(click);
 
 	rows_next(rows);
 	put_ulid(rows, &click->id);
@@ -290,17 +397,13 @@ put_click(Rows *rows, const Click *click)
 	put_ulid(rows, &link->offer_id);
 	put_ulid(rows, &link->publisher_id);
 	put_slice(rows, link->code);
-	if (click->has_remote)
-		put_bigint(rows, address_hash(link->address_key, address_text(click->remote)));
-	else
-		put_null(rows);
-	if (click->user_agent.data != NULL)
-		put_bigint(rows, address_hash(link->address_key, click->user_agent));
-	else
-		put_null(rows);
+	put_datum(rows, Int64GetDatum(click->address_hash), !click->has_address_hash);
+	put_datum(rows, Int64GetDatum(click->agent_hash), !click->has_agent_hash);
+	put_datum(rows, Int64GetDatum(click->visitor_hash), !click->has_address_hash);
+	put_bool(rows, !click->repeated);
 	put_slice(rows, click->external_transaction_id);
 	put_slice(rows, click->sub_id);
-	put_cstring(rows, subs_text(click));
+	put_cstring(rows, subs != NULL ? array_cstring(subs) : NULL);
 	put_bool(rows, click->truncated);
 }
 
@@ -331,18 +434,57 @@ clicks_write(const Click *clicks, int count)
 	rows_execute(details);
 }
 
+/*
+ * Tells callbacks of the recorded clicks, in the same transaction: where none is set up for clicks of these parties, that costs
+ * the batch one look-up.
+ */
+static void
+clicks_deliver(const Click *clicks, int count)
+{
+	Conversion *subjects = palloc0(sizeof(Conversion) * Max(count, 1));
+	Change	   *changes = palloc0(sizeof(Change) * Max(count, 1));
+	int			change_count = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		const Click *click = &clicks[i];
+		Conversion *c = &subjects[change_count];
+
+		if (!click->recorded)
+			continue;
+		c->id = c->click_id = click->id;
+		c->brand_id = click->link->brand_id;
+		c->attribution = ATTRIBUTION_CLICK;
+		c->offer_id = click->link->offer_id;
+		c->publisher_id = click->link->publisher_id;
+		c->has_click = true;
+		c->external_transaction_id = click->external_transaction_id;
+		c->sub_id = click->sub_id;
+		c->subs = subs_array(click);
+		changes[change_count++] = (Change) {.after = c, .cause = CAUSE_CLICK};
+	}
+	deliveries_write(changes, change_count);
+}
+
+/* A slice as a text column; data NULL: null. */
+static void
+set_slice(Datum *values, bool *nulls, int column, PbSlice slice)
+{
+	nulls[column] = slice.data == NULL;
+	if (slice.data != NULL)
+		values[column] = PointerGetDatum(cstring_to_text_with_len(slice.data, slice.len));
+}
+
 static void
 click_values(const Click *click, Datum *values, bool *nulls)
 {
-	const char *outcome = click->recorded ? "recorded" : click->link != NULL ? "paused" :
-		pb_code_name(PB_UNKNOWN_LINK);
+	const char *outcome = click->recorded ? "recorded" : click->link == NULL ? pb_code_name(PB_UNKNOWN_LINK) :
+		click->link->paused ? "paused" : "not_counted";
 
 	memset(nulls, false, sizeof(bool) * CLICK_COLUMNS);
 	values[0] = Int32GetDatum(click->number);
 	values[1] = Int32GetDatum(click->location.data != NULL ? 302 : 404);
-	nulls[2] = click->location.data == NULL;
-	if (!nulls[2])
-		values[2] = PointerGetDatum(cstring_to_text_with_len(click->location.data, click->location.len));
+	set_slice(values, nulls, 2, click->location);
 	nulls[3] = nulls[5] = !click->recorded;
 	if (click->recorded)
 	{
@@ -352,13 +494,16 @@ click_values(const Click *click, Datum *values, bool *nulls)
 		values[5] = UlidPGetDatum(&click->id);
 	}
 	values[4] = CStringGetTextDatum(outcome);
+	set_slice(values, nulls, 6, click->link != NULL ? click->link->unrecorded : (PbSlice) {NULL, 0});
 }
 
 static void
 clicks_run(Click *clicks, int count)
 {
 	clicks_resolve(clicks, count);
+	clicks_find_repeats(clicks, count);
 	clicks_write(clicks, count);
+	clicks_deliver(clicks, count);
 }
 
 PG_FUNCTION_INFO_V1(postback_click_batch);
@@ -368,8 +513,9 @@ postback_click_batch(PG_FUNCTION_ARGS)
 	int			level;
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Argument	numbers;
-	Argument	arguments[6];
-	static const char *const names[] = {"links", "queries", "remotes", "user_agents", "referrers", "countries"};
+	Argument	arguments[7];
+	static const char *const names[] = {"links", "queries", "remotes", "user_agents", "referrers", "countries",
+	"counted"};
 	Click	   *clicks;
 	Datum		values[CLICK_COLUMNS];
 	bool		nulls[CLICK_COLUMNS];
@@ -390,6 +536,7 @@ postback_click_batch(PG_FUNCTION_ARGS)
 		clicks[i].user_agent = argument_slice(&arguments[3], i);
 		clicks[i].referrer = argument_slice(&arguments[4], i);
 		clicks[i].country = argument_slice(&arguments[5], i);
+		clicks[i].uncounted = arguments[6].given && !arguments[6].nulls[i] && !DatumGetBool(arguments[6].values[i]);
 	}
 	clicks_run(clicks, numbers.count);
 	for (int i = 0; i < numbers.count; i++)

@@ -72,13 +72,26 @@ typedef struct Terms
 	PbTerms		rule;
 } Terms;
 
-/* One step of a conversion's life.  before is NULL when it was created. */
+/* What callbacks tell of; the first is the default of a Change. */
+typedef enum Cause
+{
+	CAUSE_CONVERSION,
+	CAUSE_EVENT,
+	CAUSE_CLICK
+} Cause;
+
+/*
+ * One step of a conversion's life; before is NULL when it was created.  Or, for callbacks alone, an event or a click, whose id
+ * and whatever else it has in common with a conversion (parties, click, tracking values, order) stand in after.
+ */
 typedef struct Change
 {
 	const Conversion *before;
 	const Conversion *after;
 	const char *actor;			/* receipt, cron, staff or sql */
 	const PbUlid *receipt_id;	/* NULL: none */
+	Cause		cause;
+	PbSlice		event;			/* name of the event */
 } Change;
 
 /* conversion.c */

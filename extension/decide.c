@@ -88,7 +88,9 @@ static void
 change_add(Order *order, const Conversion *before, const Conversion *after, const PbUlid *receipt_id)
 {
 	order->changes = room_for_one(order->changes, order->change_count, sizeof(Change));
-	order->changes[order->change_count++] = (Change) {before, after, order->actor, receipt_id};
+	order->changes[order->change_count++] = (Change) {
+		.before = before, .after = after, .actor = order->actor, .receipt_id = receipt_id
+	};
 }
 
 static int
@@ -1070,6 +1072,79 @@ conversions_price(Call *calls, int count)
 	return priced;
 }
 
+/* What callbacks need of a recorded event. */
+static Conversion *
+event_subject(const Call *item)
+{
+	Conversion *c = palloc0(sizeof(Conversion));
+	const Source *source = &item->source;
+
+	c->id = item->event_id;
+	c->brand_id = item->token->brand_id;
+	c->order_ref = item->p[PB_P_ORDER];
+	c->test = item->test;
+	c->attribution = source->how;
+	c->offer_id = source->offer_id;
+	c->publisher_id = source->publisher_id;
+	c->has_click = source->has_click;
+	c->click_id = source->click_id;
+	c->external_transaction_id = source->external_transaction_id;
+	c->sub_id = source->sub_id.data != NULL ? source->sub_id : item->p[PB_P_SUB_ID];
+	c->subs = source->subs;
+	c->promo_code = source->promo_code.data != NULL ? source->promo_code : item->p[PB_P_PROMO_CODE];
+	c->notice = item->p[PB_P_NOTICE];
+	return c;
+}
+
+/* Answers the repeats of an event and order with the id under which it is recorded. */
+static void
+events_find_recorded(Call **items, int count)
+{
+	Rows	   *rows = rows_begin(ST_EVENT_IDS, 8);
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (items[i]->has_event)
+			continue;
+		rows_next(rows);
+		put_int(rows, i);
+		put_ulid(rows, &items[i]->token->brand_id);
+		put_slice(rows, items[i]->p[PB_P_EVENT]);
+		put_slice(rows, items[i]->p[PB_P_ORDER]);
+	}
+	found = rows_execute(rows);
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+		Call	   *item = items[take_int(&record)];
+
+		item->has_event = take_ulid(&record, &item->event_id);
+	}
+}
+
+/* Tells callbacks of the events that were recorded and have a publisher. */
+static void
+events_deliver(Call *const *items, int count)
+{
+	Change	   *changes = palloc0(sizeof(Change) * Max(count, 1));
+	int			change_count = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		Change	   *change = &changes[change_count];
+
+		if (strcmp(items[i]->result, "event") != 0 || items[i]->source.how == ATTRIBUTION_NONE)
+			continue;
+		change->after = event_subject(items[i]);
+		change->receipt_id = &items[i]->receipt_id;
+		change->cause = CAUSE_EVENT;
+		change->event = items[i]->p[PB_P_EVENT];
+		change_count++;
+	}
+	deliveries_write(changes, change_count);
+}
+
 /* Records the events of the batch: one per event name and order, without money. */
 void
 events_write(Batch *batch)
@@ -1124,4 +1199,6 @@ events_write(Batch *batch)
 				items[i]->has_event = true;
 			}
 	}
+	events_find_recorded(items, count);
+	events_deliver(items, count);
 }

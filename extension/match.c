@@ -26,6 +26,7 @@ typedef struct Match
 typedef struct Check
 {
 	const char *name;
+	bool		of_conversions; /* nothing to do with clicks and events */
 	bool		(*holds) (const Match *m);
 	const char *(*wanted) (const Match *m);
 	const char *(*found) (const Match *m);
@@ -75,10 +76,19 @@ enabled_found(const Match *m)
 	return m->callback->enabled ? "enabled" : "disabled";
 }
 
+/* As in the column type of postback.callback. */
+const char *
+cause_name(Cause cause)
+{
+	static const char *const names[] = {"conversion", "event", "click"};
+
+	return names[cause];
+}
+
 static bool
 type_holds(const Match *m)
 {
-	return pb_slice_equal(m->callback->type, PB_LITERAL("conversion"));
+	return pb_slice_equal(m->callback->type, pb_slice(cause_name(m->change->cause)));
 }
 
 static const char *
@@ -90,7 +100,7 @@ type_wanted(const Match *m)
 static const char *
 type_found(const Match *m)
 {
-	return "conversion";
+	return cause_name(m->change->cause);
 }
 
 static bool
@@ -277,10 +287,15 @@ goals_off(const Match *m)
 	return m->offer != NULL && !m->offer->goals_enabled;
 }
 
+/* Of an event it is the name; clicks have none. */
 static bool
 goal_holds(const Match *m)
 {
-	return m->callback->goal.data == NULL || goals_off(m) || names_equal(m->callback->goal, m->change->after->goal);
+	if (m->callback->goal.data == NULL || m->change->cause == CAUSE_CLICK)
+		return true;
+	if (m->change->cause == CAUSE_EVENT)
+		return names_equal(m->callback->goal, m->change->event);
+	return goals_off(m) || names_equal(m->callback->goal, m->change->after->goal);
 }
 
 static const char *
@@ -298,7 +313,8 @@ goal_found(const Match *m)
 	return m->change->after->goal.len > 0 ? slice_text(m->change->after->goal) : "none";
 }
 
-#define CHECK(name) {#name, name##_holds, name##_wanted, name##_found}
+#define CHECK(name) {#name, false, name##_holds, name##_wanted, name##_found}
+#define CONVERSION_CHECK(name) {#name, true, name##_holds, name##_wanted, name##_found}
 
 /* All must hold.  A condition more is a row here and its three functions. */
 static const Check checks[] = {
@@ -309,11 +325,17 @@ static const Check checks[] = {
 	CHECK(brand),
 	CHECK(offer),
 	CHECK(publisher),
-	CHECK(status),
-	CHECK(change),
-	CHECK(reason),
+	CONVERSION_CHECK(status),
+	CONVERSION_CHECK(change),
+	CONVERSION_CHECK(reason),
 	CHECK(goal),
 };
+
+static bool
+check_holds(const Check *check, const Match *m)
+{
+	return (check->of_conversions && m->change->cause != CAUSE_CONVERSION) || check->holds(m);
+}
 
 /* Does the change fire the callback? */
 bool
@@ -322,9 +344,21 @@ callback_fires(const Callback *callback, const Change *change, const OfferName *
 	Match		match = {callback, change, offer};
 
 	for (size_t i = 0; i < lengthof(checks); i++)
-		if (!checks[i].holds(&match))
+		if (!check_holds(&checks[i], &match))
 			return false;
 	return true;
+}
+
+/* The first condition that does not hold, in words; NULL: all do. */
+const char *
+callback_misfit(const Callback *callback, const Change *change, const OfferName *offer)
+{
+	Match		match = {callback, change, offer};
+
+	for (size_t i = 0; i < lengthof(checks); i++)
+		if (!check_holds(&checks[i], &match))
+			return psprintf("%s: %s, wanted: %s", checks[i].name, checks[i].found(&match), checks[i].wanted(&match));
+	return NULL;
 }
 
 /* A row by id; false if there is none, or none that the caller may see. */
@@ -392,7 +426,7 @@ postback_callback_checks(PG_FUNCTION_ARGS)
 	Conversion	after;
 	Callback	callback;
 	OfferName	offer;
-	Change		change = {NULL, &after, "sql", NULL};
+	Change		change = {.after = &after, .actor = "sql"};
 	Match		match = {&callback, &change, NULL};
 	Record		record;
 	int			level;

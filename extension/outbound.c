@@ -1,12 +1,10 @@
 /*
- * outbound.c: the requests of the callbacks that a change of a conversion fires, rendered in the same transaction.
- *
- * Also the check of a callback when it is saved.
+ * outbound.c: the requests of the callbacks that a change of a conversion, an event or a click fires, rendered in the same
+ * transaction.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
 #include "lib/stringinfo.h"
@@ -17,7 +15,6 @@
 #include "utils/json.h"
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
-#include "utils/rel.h"
 
 #include "callback.h"
 #include "core/url.h"
@@ -34,16 +31,6 @@ typedef struct ClickDetail
 	PbSlice		country;
 	PbSlice		referrer;
 } ClickDetail;
-
-/* One delivery to be: a change and a callback that it fires. */
-typedef struct Firing
-{
-	const Change *change;
-	const Callback *callback;
-	const OfferName *offer;
-	int			seq;
-	PbUlid		id;
-} Firing;
 
 static PbTemplate *
 template_compile(PbSlice text, PbTemplateKind kind)
@@ -140,7 +127,7 @@ callback_read(Record *r, Callback *callback)
 	callback->on_adjust = take_bool(r);
 }
 
-/* Ids of the changed, attributed conversions, without repeats of neighbours. */
+/* The cause, and the parties of what is attributed, without repeats of neighbours. */
 static void
 put_scope(Rows *rows, const Change *changes, int count)
 {
@@ -161,6 +148,7 @@ put_scope(Rows *rows, const Change *changes, int count)
 		last_offer = &c->offer_id;
 		last_publisher = &c->publisher_id;
 		rows_next(rows);
+		put_cstring(rows, cause_name(changes[i].cause));
 		put_ulid(rows, last_brand);
 		put_ulid(rows, last_offer);
 		put_ulid(rows, last_publisher);
@@ -187,7 +175,8 @@ callbacks_load(const Change *changes, int count, int *callback_count)
 	return callbacks;
 }
 
-static OfferName *
+/* Of the changed, attributed conversions. */
+OfferName *
 offer_names_load(const Change *changes, int count, int *offer_count)
 {
 	Rows	   *rows = rows_begin(ST_OFFER_NAMES, count);
@@ -219,7 +208,8 @@ offer_names_load(const Change *changes, int count, int *offer_count)
 	return offers;
 }
 
-static const OfferName *
+/* NULL: none. */
+const OfferName *
 offer_name_find(const OfferName *offers, int count, const PbUlid *id)
 {
 	for (int i = 0; i < count; i++)
@@ -261,7 +251,7 @@ sequences_assign(Firing *firings, int count)
 	/* Firings stand in the order of the changes: each one follows the last of its pair before it. */
 	for (int i = 0; i < count; i++)
 	{
-		for (int j = i - 1; j >= 0; j--)
+		for (int j = i - 1; j >= 0 && firings[i].change->before != NULL; j--)
 		{
 			if (!ulid_equal(&firings[j].change->after->id, &firings[i].change->after->id))
 				continue;
@@ -355,31 +345,17 @@ value_rand(const PbUlid *delivery)
 						b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
 }
 
-/* Every macro's value for one firing. */
+/* What only a conversion has. */
 static void
-values_fill(PbMacroValues *v, const Firing *firing, const ClickDetail *detail)
+values_of_conversion(PbMacroValues *v, const Change *change)
 {
-	const Conversion *c = firing->change->after;
-	const Conversion *before = firing->change->before;
+	const Conversion *c = change->after;
+	const Conversion *before = change->before;
 	int64		payout_before = before != NULL && before->status != PB_REVERSED ? before->commission : 0;
 	int64		payout_after = c->status != PB_REVERSED ? c->commission : 0;
 
-	memset(v, 0, sizeof(*v));
-	if (c->has_click)
-	{
-		v->text[PB_M_TRANSACTION_ID] = value_format("clk_%s", ulid_cstring(&c->click_id));
-		set_moment(v, ulid_timestamp(&c->click_id), PB_M_CLICK_DATE, PB_M_UNKNOWN, PB_M_CLICK_TIMESTAMP);
-	}
-	v->text[PB_M_EXTERNAL_TRANSACTION_ID] = c->external_transaction_id;
 	v->text[PB_M_CONVERSION_ID] = value_ulid(&c->id);
-	v->text[PB_M_ORDER_ID] = c->order_ref;
-	v->text[PB_M_OFFER_ID] = value_ulid(&c->offer_id);
-	v->text[PB_M_OFFER_NAME] = firing->offer ? firing->offer->name : (PbSlice) {NULL, 0};
-	v->text[PB_M_PUBLISHER_ID] = value_ulid(&c->publisher_id);
-	v->text[PB_M_BRAND_ID] = value_ulid(&c->brand_id);
 	v->text[PB_M_GOAL] = c->goal;
-	v->text[PB_M_SUB_ID] = c->sub_id;
-	set_subs(v, c->subs);
 	if (c->priced)
 	{
 		set_money(v, PB_M_PAYOUT, c->commission, c->commission_currency);
@@ -392,6 +368,31 @@ values_fill(PbMacroValues *v, const Firing *firing, const ClickDetail *detail)
 	v->text[PB_M_STATUS] = pb_slice(pb_state_public_name(c->status));
 	if (c->status == PB_REVERSED)
 		v->text[PB_M_REJECTION_REASON] = c->reason;
+}
+
+/* Every macro's value for one firing. */
+static void
+values_fill(PbMacroValues *v, const Firing *firing, const ClickDetail *detail)
+{
+	const Conversion *c = firing->change->after;
+
+	memset(v, 0, sizeof(*v));
+	if (firing->change->cause == CAUSE_CONVERSION)
+		values_of_conversion(v, firing->change);
+	v->text[PB_M_EVENT] = firing->change->event;
+	if (c->has_click)
+	{
+		v->text[PB_M_TRANSACTION_ID] = value_format("clk_%s", ulid_cstring(&c->click_id));
+		set_moment(v, ulid_timestamp(&c->click_id), PB_M_CLICK_DATE, PB_M_UNKNOWN, PB_M_CLICK_TIMESTAMP);
+	}
+	v->text[PB_M_EXTERNAL_TRANSACTION_ID] = c->external_transaction_id;
+	v->text[PB_M_ORDER_ID] = c->order_ref;
+	v->text[PB_M_OFFER_ID] = value_ulid(&c->offer_id);
+	v->text[PB_M_OFFER_NAME] = firing->offer ? firing->offer->name : (PbSlice) {NULL, 0};
+	v->text[PB_M_PUBLISHER_ID] = value_ulid(&c->publisher_id);
+	v->text[PB_M_BRAND_ID] = value_ulid(&c->brand_id);
+	v->text[PB_M_SUB_ID] = c->sub_id;
+	set_subs(v, c->subs);
 	v->text[PB_M_NOTICE] = c->notice;
 	v->text[PB_M_PROMO_CODE] = c->promo_code;
 	v->text[PB_M_SEQ] = value_format("%d", firing->seq);
@@ -579,21 +580,30 @@ request_render(const Callback *callback, const PbMacroValues *values)
 	return request;
 }
 
+/* The conversion among whose deliveries this one is numbered and ordered; NULL: none. */
+static const PbUlid *
+conversion_of(const Firing *firing)
+{
+	return firing->trial || firing->change->cause != CAUSE_CONVERSION ? NULL : &firing->change->after->id;
+}
+
 static void
 put_delivery(Rows *rows, const Firing *firing, const Request *request, TimestampTz due_at, const char *state)
 {
-	const Conversion *c = firing->change->after;
+	const Change *change = firing->change;
+	const Conversion *c = change->after;
 
 	rows_next(rows);
 	put_ulid(rows, &firing->id);
 	put_ulid(rows, &c->brand_id);
 	put_ulid(rows, &firing->callback->id);
-	put_ulid(rows, &c->id);
-	put_ulid(rows, c->has_click ? &c->click_id : NULL);
+	put_ulid(rows, conversion_of(firing));
+	put_ulid(rows, change->cause == CAUSE_EVENT ? &c->id : NULL);
+	put_ulid(rows, c->has_click && !firing->trial ? &c->click_id : NULL);
 	put_ulid(rows, &c->offer_id);
 	put_ulid(rows, &c->publisher_id);
-	put_slice(rows, c->goal);
-	put_cstring(rows, pb_state_public_name(c->status));
+	put_slice(rows, change->cause == CAUSE_EVENT ? change->event : c->goal);
+	put_cstring(rows, change->cause == CAUSE_CONVERSION ? pb_state_public_name(c->status) : NULL);
 	put_datum(rows, Int64GetDatum(c->commission), !c->priced);
 	put_datum(rows, Int64GetDatum(c->commission + c->fee), !c->priced);
 	put_slice(rows, c->commission_currency);
@@ -666,7 +676,8 @@ detail_find(const ClickDetail *details, int count, const Conversion *c)
 	return NULL;
 }
 
-static void
+/* Numbers and renders deliveries and puts them into the queue, within SPI. */
+void
 firings_write(Firing *firings, int count)
 {
 	Rows	   *deliveries = rows_begin(ST_DELIVER, count);
@@ -683,9 +694,10 @@ firings_write(Firing *firings, int count)
 		Firing	   *firing = &firings[i];
 		Request		request;
 		TimestampTz due_at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-																	 TimestampTzGetDatum(now),
+																	 TimestampTzGetDatum(firing->since),
 																	 firing->callback->delay));
 
+		due_at = Max(due_at, now);
 		firing->id = ulid_next();
 		values_fill(values, firing, detail_find(details, detail_count, firing->change->after));
 		request = request_render(firing->callback, values);
@@ -696,7 +708,7 @@ firings_write(Firing *firings, int count)
 		rows_next(queue);
 		put_ulid(queue, &firing->id);
 		put_ulid(queue, &firing->callback->id);
-		put_ulid(queue, &firing->change->after->id);
+		put_ulid(queue, conversion_of(firing));
 		put_int(queue, firing->seq);
 		put_slice(queue, firing->callback->endpoint);
 		put_timestamp(queue, due_at);
@@ -705,7 +717,7 @@ firings_write(Firing *firings, int count)
 	rows_execute(queue);
 }
 
-/* Decides and renders the deliveries that the changes cause, within SPI. */
+/* Decides and renders the deliveries that the changes, all of one cause, bring about, within SPI. */
 void
 deliveries_write(const Change *changes, int count)
 {
@@ -734,101 +746,12 @@ deliveries_write(const Change *changes, int count)
 				capacity *= 2;
 				firings = repalloc(firings, sizeof(Firing) * capacity);
 			}
-			firings[firing_count++] = (Firing) {&changes[i], &callbacks[j], offer, 0, {{0}}};
+			firings[firing_count++] = (Firing) {
+				.change = &changes[i], .callback = &callbacks[j], .offer = offer,
+				.since = GetCurrentTransactionStartTimestamp()
+			};
 		}
 	}
 	if (firing_count > 0)
 		firings_write(firings, firing_count);
-}
-
-/* Raises what is wrong with a template, warns of what is doubtful.  where: url, or params or headers and the name. */
-static void
-template_check(const char *where, PbSlice text, PbTemplateKind kind)
-{
-	PbFinding	findings[32];
-	size_t		count = pb_template_lint(text, kind, findings, lengthof(findings));
-
-	for (size_t i = 0; i < count; i++)
-	{
-		const PbFinding *f = &findings[i];
-		bool		error = pb_lint_is_error(f->lint);
-
-		ereport(error ? ERROR : NOTICE,
-				(errcode(error ? ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_SUCCESSFUL_COMPLETION),
-				 errmsg("%s: %s at position %zu: \"%.*s\"", where, pb_lint_name(f->lint), f->position + 1,
-						(int) pb_utf8_cut(f->what, 128), f->what.data),
-				 f->nearest != NULL ? errhint("Did you mean {%s}?", f->nearest) :
-				 errhint("See the manual's list of macros and modifiers.")));
-	}
-}
-
-static void
-fields_check(const char *where, Jsonb *jsonb, bool headers)
-{
-	JsonbIterator *iterator = JsonbIteratorInit(&jsonb->root);
-	JsonbIteratorToken token;
-	JsonbValue	key;
-	JsonbValue	value;
-
-	while ((token = JsonbIteratorNext(&iterator, &key, true)) != WJB_DONE)
-	{
-		char	   *name;
-
-		if (token != WJB_KEY)
-			continue;
-		JsonbIteratorNext(&iterator, &value, true);
-		name = psprintf("%s.%.*s", where, key.val.string.len, key.val.string.val);
-		if (headers && (strspn(pnstrdup(key.val.string.val, key.val.string.len),
-							   "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")
-						!= (size_t) key.val.string.len || key.val.string.len == 0))
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("%s is no header name", name),
-					 errhint("Header names have letters, digits and hyphens.")));
-		if (headers && value.type != jbvString)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("%s must be a string", name),
-					 errhint("Write the header's value in quotes.")));
-		if (value.type == jbvString)
-			template_check(name, (PbSlice) {value.val.string.val, value.val.string.len}, PB_TEMPLATE_VALUE);
-	}
-}
-
-PG_FUNCTION_INFO_V1(postback_callback_check);
-Datum
-postback_callback_check(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	HeapTuple	tuple;
-	TupleDesc	desc;
-	Datum		value;
-	bool		is_null;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("callback_check must be called before INSERT or UPDATE, for each row")));
-	desc = RelationGetDescr(trigger->tg_relation);
-	tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
-
-	value = heap_getattr(tuple, SPI_fnumber(desc, "url"), desc, &is_null);
-	if (!is_null)
-		template_check("url", text_slice(DatumGetTextPP(value)), PB_TEMPLATE_URL);
-	value = heap_getattr(tuple, SPI_fnumber(desc, "params"), desc, &is_null);
-	if (!is_null && JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
-		fields_check("params", DatumGetJsonbP(value), false);
-	value = heap_getattr(tuple, SPI_fnumber(desc, "headers"), desc, &is_null);
-	if (!is_null && JB_ROOT_IS_OBJECT(DatumGetJsonbP(value)))
-		fields_check("headers", DatumGetJsonbP(value), true);
-	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-	{
-		int			updated = SPI_fnumber(desc, "updated");
-		Datum		now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
-		bool		not_null = false;
-
-		tuple = heap_modify_tuple_by_cols(tuple, desc, 1, &updated, &now, &not_null);
-	}
-	return PointerGetDatum(tuple);
 }

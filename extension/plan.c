@@ -29,7 +29,7 @@ typedef struct StatementText
 /* What token_take and callback_read read. */
 #define TOKEN_COLUMNS \
 	"b.key, t.secret_hash, t.id, b.id, t.param_map, t.status_map, t.reply_style, t.allow_ips, t.hmac_secret," \
-	" t.test, coalesce(t.expires_at <= pg_catalog.now(), false) OR t.revoked_at IS NOT NULL"
+	" t.test, coalesce(t.expires_at <= pg_catalog.now(), false) OR t.revoked_at IS NOT NULL, t.rate_limit"
 #define CALLBACK_COLUMNS \
 	"c.id, c.enabled, c.type, c.brand_id, c.offer_id, c.publisher_id, c.goal, c.statuses, c.reasons, c.delay, c.method," \
 	" c.url, c.params, c.headers, c.include_test, c.on_adjust"
@@ -199,6 +199,14 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"   pg_catalog.unnest($12))"
 		" ON CONFLICT DO NOTHING RETURNING id"
 	},
+	[ST_EVENT_IDS] = {
+		"int[] u text[] text[]",
+		"SELECT k.n, e.id"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
+		"       AS k (n, brand_id, name, order_ref)"
+		" CROSS JOIN LATERAL (SELECT x.id FROM postback.event x"
+		"   WHERE x.brand_id = k.brand_id AND x.name = k.name COLLATE postback.nocase AND x.order_ref = k.order_ref LIMIT 1) e"
+	},
 	/* In key order: two batches that create the same orders wait for each other, never in a circle. */
 	[ST_CREATE] = {
 		"u u text[] text[] bool[] text[] bool[] u u u text[] bigint[] text[] bigint[] bigint[] bigint[] text[] u"
@@ -280,21 +288,68 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	},
 	/* Those that may fire; match.c decides which do. */
 	[ST_CALLBACKS] = {
-		"u u u",
+		"text[] u u u",
 		"SELECT " CALLBACK_COLUMNS " FROM postback.callback c"
-		" WHERE c.enabled AND c.type = 'conversion'"
-		"   AND (c.brand_id IS NULL OR c.brand_id = ANY ($1))"
-		"   AND (c.offer_id IS NULL OR c.offer_id = ANY ($2))"
-		"   AND (c.publisher_id IS NULL OR c.publisher_id = ANY ($3))"
+		" WHERE c.enabled AND c.type = ($1)[1]"
+		"   AND (c.brand_id IS NULL OR c.brand_id = ANY ($2))"
+		"   AND (c.offer_id IS NULL OR c.offer_id = ANY ($3))"
+		"   AND (c.publisher_id IS NULL OR c.publisher_id = ANY ($4))"
 		" ORDER BY c.id"
 	},
 	[ST_CALLBACK] = {
 		"u",
 		"SELECT " CALLBACK_COLUMNS " FROM postback.callback c WHERE c.id = ANY ($1)"
 	},
+	[ST_CALLBACK_TEXTS] = {
+		"",
+		"SELECT c.id, c.url, c.params, c.headers, c.auth FROM postback.callback c ORDER BY c.id"
+	},
 	[ST_CONVERSION] = {
 		"u",
 		"SELECT * FROM postback.conversion WHERE id = ANY ($1)"
+	},
+	/* Those that nobody is changing at this moment, kept so until the transaction ends. */
+	[ST_LOCK_CONVERSIONS] = {
+		"u",
+		"SELECT * FROM postback.conversion WHERE id = ANY ($1) FOR SHARE SKIP LOCKED"
+	},
+	/* In the order of ids from $1 until before $2, without what is out of the callback's scope. */
+	[ST_CONVERSIONS_OF_TIME] = {
+		"u u u u u int[]",
+		"SELECT * FROM postback.conversion"
+		" WHERE id >= ($1)[1] AND id < ($2)[1] AND attribution <> 'none'"
+		"   AND (($3)[1] IS NULL OR brand_id = ($3)[1])"
+		"   AND (($4)[1] IS NULL OR offer_id = ($4)[1])"
+		"   AND (($5)[1] IS NULL OR publisher_id = ($5)[1])"
+		" ORDER BY id LIMIT ($6)[1]"
+	},
+	/* Likewise, newest first, among so many that were created last. */
+	[ST_NEWEST_CONVERSIONS] = {
+		"u u u int[]",
+		"SELECT * FROM (SELECT * FROM postback.conversion ORDER BY id DESC LIMIT ($4)[1]) c"
+		" WHERE attribution <> 'none'"
+		"   AND (($1)[1] IS NULL OR brand_id = ($1)[1])"
+		"   AND (($2)[1] IS NULL OR offer_id = ($2)[1])"
+		"   AND (($3)[1] IS NULL OR publisher_id = ($3)[1])"
+		" ORDER BY id DESC"
+	},
+	/* A link in the callback's scope, the newest: whose parties stand in a sample. */
+	[ST_SAMPLE_LINK] = {
+		"u u u",
+		"SELECT l.brand_id, l.offer_id, l.publisher_id, b.currency"
+		"  FROM postback.link l JOIN postback.brand b ON b.id = l.brand_id"
+		" WHERE (($1)[1] IS NULL OR l.brand_id = ($1)[1])"
+		"   AND (($2)[1] IS NULL OR l.offer_id = ($2)[1])"
+		"   AND (($3)[1] IS NULL OR l.publisher_id = ($3)[1])"
+		" ORDER BY l.created_at DESC LIMIT 1"
+	},
+	/* Deliveries of conversions whose delay is over. */
+	[ST_WAITING] = {
+		"u",
+		"SELECT d.id, d.conversion_id, d.callback_id, CASE d.status WHEN 'rejected' THEN 'reversed' ELSE d.status END"
+		"  FROM pg_catalog.unnest($1) AS k (id)"
+		" CROSS JOIN LATERAL (SELECT * FROM postback.delivery x WHERE x.id = k.id LIMIT 1) d"
+		" WHERE d.conversion_id IS NOT NULL AND d.event_id IS NULL AND d.status IS NOT NULL"
 	},
 	/*
 	 * A change of a conversion, its latest if none is named; whether it was given to a publisher then, and whether only later:
@@ -331,19 +386,19 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		" WHERE d.seq IS NOT NULL"
 	},
 	[ST_DELIVER] = {
-		"u u u u u u u text[] text[] bigint[] bigint[] text[] text[] int[] bool[] text[] text[] text[] text[] timestamptz[] text[]"
-		" text[]",
-		"INSERT INTO postback.delivery (id, brand_id, callback_id, conversion_id, click_id, offer_id, publisher_id, goal,"
+		"u u u u u u u u text[] text[] bigint[] bigint[] text[] text[] int[] bool[] text[] text[] text[] text[] timestamptz[]"
+		" text[] text[]",
+		"INSERT INTO postback.delivery (id, brand_id, callback_id, conversion_id, event_id, click_id, offer_id, publisher_id, goal,"
 		"   status, payout, revenue, currency, notice, seq, test, method, url, headers, body, due_at, state, error)"
-		" SELECT id, brand_id, callback_id, conversion_id, click_id, offer_id, publisher_id, goal,"
+		" SELECT id, brand_id, callback_id, conversion_id, event_id, click_id, offer_id, publisher_id, goal,"
 		"   status, payout, revenue, currency, notice, seq, test, method, url, headers::text[], body, due_at, state, error"
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 		"   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
 		"   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
 		"   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
 		"   pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20),"
-		"   pg_catalog.unnest($21), pg_catalog.unnest($22))"
-		"   AS k (id, brand_id, callback_id, conversion_id, click_id, offer_id, publisher_id, goal,"
+		"   pg_catalog.unnest($21), pg_catalog.unnest($22), pg_catalog.unnest($23))"
+		"   AS k (id, brand_id, callback_id, conversion_id, event_id, click_id, offer_id, publisher_id, goal,"
 		"   status, payout, revenue, currency, notice, seq, test, method, url, headers, body, due_at, state, error)"
 	},
 	[ST_QUEUE] = {
@@ -365,7 +420,8 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"text[]",
 		"SELECT l.code, l.brand_id, l.offer_id, l.publisher_id, o.landing_url,"
 		"       b.paused OR b.exhausted OR o.paused OR p.paused, b.fallback_url, b.keep_click_details, b.address_key,"
-		"       pg_catalog.extract('epoch', coalesce(o.attribution_window, b.attribution_window))::bigint"
+		"       pg_catalog.extract('epoch', coalesce(o.attribution_window, b.attribution_window))::bigint,"
+		"       CASE WHEN b.unique_window > '0' THEN postback.ulid_floor(pg_catalog.now() - b.unique_window) END"
 		"  FROM pg_catalog.unnest($1) AS k (code)"
 		"  JOIN postback.link l ON l.code = k.code"
 		"  JOIN postback.brand b ON b.id = l.brand_id"
@@ -376,17 +432,30 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"text[]",
 		"SELECT b.key, b.fallback_url FROM postback.brand b WHERE b.key = ANY ($1) AND b.fallback_url IS NOT NULL"
 	},
+	/*
+	 * Visitors that have made a unique click since.  The bounds of the whole batch (its oldest and newest) choose the partitions
+	 * once, at the start; those of each click, hidden from that, only judge the row or two that a visitor has there.
+	 */
+	[ST_REPEATS] = {
+		"int[] bigint[] u u u",
+		"SELECT k.n FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+		"       AS k (n, visitor_hash, oldest)"
+		" CROSS JOIN LATERAL (SELECT FROM postback.click x"
+		"   WHERE x.visitor_hash = k.visitor_hash AND x.is_unique AND x.id >= ($4)[1] AND x.id <= ($5)[1]"
+		"     AND (x.id >= k.oldest) IS TRUE LIMIT 1) c"
+	},
 	[ST_INSERT_CLICKS] = {
-		"u u u u text[] bigint[] bigint[] text[] text[] text[] bool[]",
-		"INSERT INTO postback.click (id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash,"
-		"   external_transaction_id, sub_id, subs, truncated)"
-		" SELECT id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash,"
-		"   external_transaction_id, sub_id, subs::text[], truncated"
+		"u u u u text[] bigint[] bigint[] bigint[] bool[] text[] text[] text[] bool[]",
+		"INSERT INTO postback.click (id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash, visitor_hash,"
+		"   is_unique, external_transaction_id, sub_id, subs, truncated)"
+		" SELECT id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash, visitor_hash,"
+		"   is_unique, external_transaction_id, sub_id, subs::text[], truncated"
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 		"   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		"   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11))"
-		"   AS k (id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash,"
-		"   external_transaction_id, sub_id, subs, truncated)"
+		"   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
+		"   pg_catalog.unnest($13))"
+		"   AS k (id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash, visitor_hash,"
+		"   is_unique, external_transaction_id, sub_id, subs, truncated)"
 	},
 	[ST_INSERT_CLICK_DETAILS] = {
 		"u u inet[] text[] text[] text[]",

@@ -52,6 +52,7 @@ typedef struct Token
 	PbSlice		hmac_secret;	/* data NULL: none */
 	bool		test;
 	bool		dead;			/* revoked or expired */
+	int			rate_limit;		/* calls per second; 0: any number */
 } Token;
 
 /* What the batch needs of an offer. */
@@ -203,7 +204,7 @@ extern int	conversions_price(Call *calls, int count);
 extern void reply_values(const Call *item, Datum *values, bool *nulls);
 extern int	reply_status(const Call *item);
 
-#define REPLY_COLUMNS 28
+#define REPLY_COLUMNS 29
 #define COOKIE_MAX 64			/* bytes of a cookie that may be a click id */
 
 #endif							/* POSTBACK_RECEIVE_H */

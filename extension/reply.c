@@ -42,7 +42,8 @@ enum
 	REPLY_WARNING,
 	REPLY_TEST,
 	REPLY_EVENT_ID,
-	REPLY_RECEIPT_ID
+	REPLY_RECEIPT_ID,
+	REPLY_RATE_LIMIT
 };
 
 static bool
@@ -257,4 +258,6 @@ reply_values(const Call *item, Datum *values, bool *nulls)
 		set_value(values, nulls, REPLY_EVENT_ID, UlidPGetDatum(&item->event_id));
 	if (item->has_receipt)
 		set_value(values, nulls, REPLY_RECEIPT_ID, UlidPGetDatum(&item->receipt_id));
+	if (item->token != NULL && item->token->rate_limit > 0)
+		set_value(values, nulls, REPLY_RATE_LIMIT, Int32GetDatum(item->token->rate_limit));
 }

@@ -47,7 +47,7 @@ staff_begin(StaffCall *staff, const PbUlid *id)
 static void
 staff_finish(StaffCall *staff, const char *result, PbSlice reason, PbSlice notice)
 {
-	Change		change = {staff->before, staff->after, "staff", NULL};
+	Change		change = {.before = staff->before, .after = staff->after, .actor = "staff"};
 
 	if (staff->call.code != PB_OK)
 		return;

@@ -69,6 +69,7 @@ token_take(Record *r, Token *token)
 	token->hmac_secret = take_slice(r);
 	token->test = take_bool(r);
 	token->dead = take_bool(r);
+	token->rate_limit = take_int(r);
 }
 
 /* "KEY_SECRET" taken apart; false if it is none such. */

@@ -352,7 +352,7 @@ read_chunk(TriggerData *trigger, TupleTableSlot *old_slot, TupleTableSlot *new_s
 		if (!ulid_equal(&before->id, &after->id))
 			elog(ERROR, "the old and new rows of an UPDATE of conversion are not in the same order");
 		if (!same_for_effects(before, after))
-			changes[(*count)++] = (Change) {before, after, actor, NULL};
+			changes[(*count)++] = (Change) {.before = before, .after = after, .actor = actor};
 	}
 	return read;
 }

@@ -59,6 +59,8 @@ static const struct
 	{PB_UNSUPPORTED_MEDIA_TYPE,
 		"The body must be application/x-www-form-urlencoded, multipart/form-data or application/json.",
 	1u << ROUTE_POSTBACK | 1u << ROUTE_PIXEL},
+	{PB_RATE_LIMITED, "Too many calls with this token; nothing was recorded. Please send it again.",
+	1u << ROUTE_POSTBACK | 1u << ROUTE_PIXEL},
 	{PB_UNAVAILABLE, "The database cannot record this now; nothing was acknowledged. Please send it again.",
 	1u << ROUTE_POSTBACK | 1u << ROUTE_PIXEL | 1u << ROUTE_CLICK | 1u << ROUTE_HEALTH},
 };
@@ -99,7 +101,7 @@ prepare_error(Route route, PbCode code, const char *message)
 	add_header(&reply, "Cache-Control", "no-store");
 	if (code == PB_METHOD_NOT_ALLOWED)
 		add_header(&reply, "Allow", routes[route].allow);
-	if (code == PB_UNAVAILABLE)
+	if (code == PB_UNAVAILABLE || code == PB_RATE_LIMITED)
 		add_header(&reply, "Retry-After", "1");
 	return http_prepare(&reply);
 }

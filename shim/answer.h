@@ -29,7 +29,7 @@ extern void answers_free(Answers *answers);
 
 /*
  * Answers with an error: JSON, or for ROUTE_PIXEL the pixel with the code in
- * X-Postback-Code.  405 says in Allow what the route takes, 503 asks to come again in a second.
+ * X-Postback-Code.  405 says in Allow what the route takes, 429 and 503 ask to come again in a second.
  */
 extern void answer_error(Answers *answers, Route route, HttpRequest *request, PbCode code);
 

@@ -34,6 +34,7 @@ typedef struct Flight
 	bool		single;			/* item by item */
 	int			count;
 	int			next;			/* single: the item after the one under way */
+	int64_t		sent_ms;		/* when the present call was sent */
 	HttpRequest *items[BATCH_LIMIT];	/* NULL once answered */
 	LoopTimer	deadline;
 } Flight;
@@ -46,6 +47,8 @@ struct Batch
 	Db		   *db;
 	Queue		queues[KIND_LIMIT];
 	int			waiting;
+	int64_t		alive_ms;		/* when the database last finished a call, or had nothing to do */
+	LoopTimer	resort;			/* when requests that have a last resort have waited long enough */
 	int64_t		outage_ms;		/* when a request first found no connection; 0: there is one */
 	LoopTimer	deadline;		/* of the oldest that waits */
 	LoopTimer	patience;		/* when the oldest has waited long enough for a further connection */
@@ -138,9 +141,9 @@ on_queue_deadline(void *context)
 		loop_timer_set(batch->loop, &batch->deadline, left, on_queue_deadline, batch);
 }
 
-/* Waiting for a connection is no use when there has been none for a while. */
-static bool
-is_outage(Batch *batch)
+/* How long there has been no connection; 0: there is one. */
+static int64_t
+outage_age_ms(Batch *batch)
 {
 	int64_t		now = loop_now_ms(batch->loop);
 
@@ -148,13 +151,101 @@ is_outage(Batch *batch)
 		batch->outage_ms = 0;
 	else if (batch->outage_ms == 0)
 		batch->outage_ms = now;
-	return batch->outage_ms != 0 && now - batch->outage_ms > OUTAGE_GRACE_MS;
+	return batch->outage_ms != 0 ? now - batch->outage_ms : 0;
+}
+
+/* Has the database done nothing for too long?  Only to be asked while it is wanted. */
+static bool
+is_stalled(Batch *batch)
+{
+	return loop_now_ms(batch->loop) - batch->alive_ms >= BATCH_RESORT_MS ||
+		outage_age_ms(batch) >= BATCH_RESORT_MS;
+}
+
+static int
+flights_active(const Batch *batch)
+{
+	int			active = 0;
+
+	for (int i = 0; i < batch->options.connections; i++)
+		active += batch->flights[i].active;
+	return active;
+}
+
+static bool
+resort(Batch *batch, int kind, HttpRequest *request)
+{
+	return kind_of(batch, kind)->resort(kind_of(batch, kind)->context, request);
+}
+
+static void
+queue_resort(Batch *batch, int kind)
+{
+	Queue	   *queue = &batch->queues[kind];
+
+	for (int left = queue->count; left > 0; left--)
+	{
+		HttpRequest *request = queue_take(batch, queue);
+
+		if (!resort(batch, kind, request))
+			queue_put(batch, queue, request);
+	}
+}
+
+static void
+flight_resort(Flight *flight)
+{
+	for (int i = 0; i < flight->count; i++)
+		if (flight->items[i] != NULL && resort(flight->batch, flight->kind, flight->items[i]))
+			flight->items[i] = NULL;
+}
+
+/* Those with a last resort have waited long enough for a database that does nothing; comes back while there are such. */
+static void
+on_resort(void *context)
+{
+	Batch	   *batch = context;
+	int64_t		now = loop_now_ms(batch->loop);
+	bool		stalled = is_stalled(batch);
+	int64_t		next = stalled ? BATCH_RESORT_MS : batch->alive_ms + BATCH_RESORT_MS - now;
+	bool		more = false;
+
+	for (int i = 0; i < batch->options.kind_count; i++)
+	{
+		if (kind_of(batch, i)->resort == NULL)
+			continue;
+		if (stalled)
+			queue_resort(batch, i);
+		more |= batch->queues[i].count > 0;
+	}
+	for (int i = 0; i < batch->options.connections; i++)
+	{
+		Flight	   *flight = &batch->flights[i];
+		int64_t		left = flight->sent_ms + BATCH_RESORT_MS - now;
+
+		if (!flight->active || kind_of(batch, flight->kind)->resort == NULL)
+			continue;
+		more = true;
+		if (stalled || left <= 0)
+			flight_resort(flight);
+		else if (left < next)
+			next = left;
+	}
+	if (more)
+		loop_timer_set(batch->loop, &batch->resort, next, on_resort, batch);
 }
 
 void
 batch_add(Batch *batch, int kind, HttpRequest *request)
 {
-	if (batch->waiting >= batch->options.queue || is_outage(batch))
+	bool		has_resort = kind_of(batch, kind)->resort != NULL;
+
+	if (batch->waiting == 0 && flights_active(batch) == 0)
+		batch->alive_ms = loop_now_ms(batch->loop);
+	if (has_resort && is_stalled(batch) && resort(batch, kind, request))
+		return;
+	/* Waiting for a connection is no use when there has been none for a while. */
+	if (batch->waiting >= batch->options.queue || outage_age_ms(batch) > OUTAGE_GRACE_MS)
 	{
 		give_unavailable(batch, kind, request);
 		return;
@@ -162,6 +253,8 @@ batch_add(Batch *batch, int kind, HttpRequest *request)
 	queue_put(batch, &batch->queues[kind], request);
 	if (!loop_timer_is_set(&batch->deadline))
 		loop_timer_set(batch->loop, &batch->deadline, BATCH_DEADLINE_MS, on_queue_deadline, batch);
+	if (has_resort && !loop_timer_is_set(&batch->resort))
+		loop_timer_set(batch->loop, &batch->resort, BATCH_RESORT_MS, on_resort, batch);
 }
 
 /* ---- flights ---- */
@@ -277,7 +370,10 @@ on_single_result(void *context, const DbResult *result)
 	HttpRequest *request;
 
 	if (db_outcome(result) == DB_DONE)
+	{
+		flight->batch->alive_ms = loop_now_ms(flight->batch->loop);
 		flight_answer(flight, result);
+	}
 	else
 		log_failure(flight, result);
 	request = flight->items[flight->next - 1];
@@ -300,6 +396,7 @@ on_batch_result(void *context, const DbResult *result)
 
 	if (db_outcome(result) == DB_DONE)
 	{
+		flight->batch->alive_ms = loop_now_ms(flight->batch->loop);
 		flight_answer(flight, result);
 		if (has_unanswered(flight))
 			log_error("the database left requests unanswered", LOG_TEXT("kind", kind_of(flight->batch, flight->kind)->name));
@@ -347,6 +444,7 @@ flight_send(Flight *flight, DbConnection *connection)
 	for (int i = first; i < end; i++)
 		if (flight->items[i] != NULL)
 			kind->fill(kind->context, arguments, i, flight->items[i]);
+	flight->sent_ms = loop_now_ms(batch->loop);
 	metric_add(batch->queues[flight->kind].calls, 1);
 	metric_observe(batch->queues[flight->kind].sizes, end - first);
 	if (db_call(connection, kind->statement, arguments, CALL_TIMEOUT_MS,
@@ -389,16 +487,6 @@ batch_send(Batch *batch, DbConnection *connection)
 	if (batch->waiting == 0)
 		loop_timer_stop(batch->loop, &batch->deadline);
 	flight_send(flight, connection);
-}
-
-static int
-flights_active(const Batch *batch)
-{
-	int			active = 0;
-
-	for (int i = 0; i < batch->options.connections; i++)
-		active += batch->flights[i].active;
-	return active;
 }
 
 /*
@@ -513,6 +601,7 @@ batch_free(Batch *batch)
 		return;
 	loop_timer_stop(batch->loop, &batch->deadline);
 	loop_timer_stop(batch->loop, &batch->patience);
+	loop_timer_stop(batch->loop, &batch->resort);
 	for (int i = 0; i < batch->options.connections; i++)
 		loop_timer_stop(batch->loop, &batch->flights[i].deadline);
 	for (int i = 0; i < batch->options.kind_count; i++)

@@ -11,6 +11,10 @@
  *   its call failed as a whole: a batch is tried again item by item, on the same
  *   connection, so that one bad item cannot hurt the others; a single item gets "unavailable";
  *   no connection, a full queue, or no answer by the deadline: "unavailable".
+ * A kind may have a last resort (BatchKind.resort), which is asked as soon as the database
+ * has done nothing for BATCH_RESORT_MS while it was wanted, a call of the kind has taken so long,
+ * or there has been no connection for so long.  A long queue alone is no reason.
+ *
  * "Unavailable" means that nothing was recorded, with one exception: a call that
  * was under way when the connection broke or the deadline came is in doubt.  It
  * is told as unavailable too, so the sender tries again, and idempotency makes
@@ -26,6 +30,7 @@
 
 #define BATCH_LIMIT 256
 #define BATCH_DEADLINE_MS 1900
+#define BATCH_RESORT_MS 120
 
 typedef struct Batch Batch;
 
@@ -43,6 +48,12 @@ typedef struct BatchKind
 
 	/* Answers that the database cannot take it now. */
 	void		(*unavailable) (void *context, HttpRequest *request);
+
+	/*
+	 * Answers without the database a request that it keeps waiting; false: that cannot be done, and the request goes on
+	 * waiting.  Its call, if there is one under way, may still be committed.  NULL: never.
+	 */
+	bool		(*resort) (void *context, HttpRequest *request);
 	void	   *context;
 } BatchKind;
 

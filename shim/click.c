@@ -4,32 +4,54 @@
 #include "click.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "forwarded.h"
 #include "text.h"
 
 const DbStatement click_statement = {
 	.name = "click_batch",
-	.sql = "SELECT item, http_status, location, cookie, outcome"
+	.sql = "SELECT item, http_status, location, cookie, outcome, landing"
 	" FROM postback.click_batch(items => $1, links => $2, queries => $3, remotes => $4,"
-	" user_agents => $5, referrers => $6, countries => $7)",
+	" user_agents => $5, referrers => $6, countries => $7, counted => $8::boolean[])",
 	.types = {DB_INT_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_INET_ARRAY,
-		DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_END}
+		DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_INT_ARRAY, DB_END}
 };
 
 enum
 {
-	ARG_ITEM, ARG_LINK, ARG_QUERY, ARG_REMOTE, ARG_USER_AGENT, ARG_REFERRER, ARG_COUNTRY
+	ARG_ITEM, ARG_LINK, ARG_QUERY, ARG_REMOTE, ARG_USER_AGENT, ARG_REFERRER, ARG_COUNTRY, ARG_COUNTED
 };
 
 enum
 {
-	COL_ITEM, COL_STATUS, COL_LOCATION, COL_COOKIE, COL_OUTCOME
+	COL_ITEM, COL_STATUS, COL_LOCATION, COL_COOKIE, COL_OUTCOME, COL_LANDING
 };
 
 #define PREFIX "/c/"
 #define PREFIX_LENGTH (sizeof(PREFIX) - 1)
 #define COOKIE_LIMIT 1024
+
+bool
+clicks_init(Clicks *clicks, Loop *loop, Metrics *metrics, Answers *answers, const CidrList *trusted)
+{
+	static const char unrecorded[] = "postbackd_clicks_unrecorded_total";
+	static const char help[] =
+		"Clicks that the database did not confirm in time: sent to the landing page without a click id, or refused.";
+
+	*clicks = (Clicks) {.answers = answers, .trusted = trusted};
+	clicks->redirected = metrics_counter(metrics, unrecorded, "answer=\"landing\"", help);
+	clicks->refused = metrics_counter(metrics, unrecorded, "answer=\"unavailable\"", help);
+	clicks->landings = landings_new(loop, metrics);
+	return clicks->landings != NULL;
+}
+
+void
+clicks_end(Clicks *clicks)
+{
+	landings_free(clicks->landings);
+	clicks->landings = NULL;
+}
 
 Route
 click_route(PbSlice path)
@@ -50,31 +72,82 @@ click_check(Clicks *clicks, HttpRequest *request)
 	return false;
 }
 
+static PbSlice
+link_of(const HttpRequest *request)
+{
+	return (PbSlice) {request->path.data + PREFIX_LENGTH, request->path.len - PREFIX_LENGTH};
+}
+
+/* Does the browser say that nobody has seen this yet?  "Sec-Purpose: prefetch;prerender", "X-Moz: prefetch" ... */
+static bool
+is_prefetch(PbSlice purpose)
+{
+	static const char *const words[] = {"prefetch", "prerender", "preview"};
+	size_t		start = 0;
+
+	for (size_t i = 0; i <= purpose.len; i++)
+	{
+		if (i < purpose.len && strchr(";, \t", purpose.data[i]) == NULL)
+			continue;
+		for (size_t w = 0; w < sizeof(words) / sizeof(words[0]); w++)
+			if (pb_slice_equal_nocase((PbSlice) {purpose.data + start, i - start}, pb_slice(words[w])))
+				return true;
+		start = i + 1;
+	}
+	return false;
+}
+
+static bool
+is_counted(const HttpRequest *request)
+{
+	return !pb_slice_equal(request->method, PB_LITERAL("HEAD")) &&
+		(request->field[HTTP_PURPOSE].data == NULL || !is_prefetch(request->field[HTTP_PURPOSE]));
+}
+
 static void
 fill(void *context, DbArguments *arguments, int item, const HttpRequest *request)
 {
 	const Clicks *clicks = context;
 	PbAddress	sender = forwarded_sender(clicks->trusted, request);
-	PbSlice		link = {request->path.data + PREFIX_LENGTH, request->path.len - PREFIX_LENGTH};
 
 	db_add_int(arguments, ARG_ITEM, item);
-	text_add_encoded(arguments, ARG_LINK, link);
+	text_add_encoded(arguments, ARG_LINK, link_of(request));
 	text_add_encoded(arguments, ARG_QUERY, request->query);
 	db_add_address(arguments, ARG_REMOTE, &sender);
 	text_add_optional(arguments, ARG_USER_AGENT, request->field[HTTP_USER_AGENT]);
 	text_add_optional(arguments, ARG_REFERRER, request->field[HTTP_REFERER]);
 	text_add_optional(arguments, ARG_COUNTRY, request->field[HTTP_COUNTRY]);
+	db_add_int(arguments, ARG_COUNTED, is_counted(request));
 }
 
-/*
- * What a visitor gets when the click cannot be recorded.  A bounded cache of
- * links would redirect from here; without one there is nowhere to send them.
- */
+/* To the landing page as it was last known, without a click id; false if it is not known. */
+static bool
+redirect_unrecorded(void *context, HttpRequest *request)
+{
+	Clicks	   *clicks = context;
+	const char *address = landings_find(clicks->landings, link_of(request));
+	HttpReply	reply = {.status = 302, .header = {{"Location", address}, {"Cache-Control", "no-store"}}};
+	bool		counted = is_counted(request);
+
+	if (address == NULL)
+		return false;
+	if (counted)
+		metric_add(clicks->redirected, 1);
+	answer_count(clicks->answers, ROUTE_CLICK, request, counted ? PB_LITERAL("unrecorded") : PB_LITERAL("not_counted"));
+	http_reply(request, &reply);
+	return true;
+}
+
+/* What a visitor gets when the click cannot be recorded. */
 static void
 unavailable(void *context, HttpRequest *request)
 {
 	Clicks	   *clicks = context;
 
+	if (redirect_unrecorded(context, request))
+		return;
+	if (is_counted(request))
+		metric_add(clicks->refused, 1);
 	answer_error(clicks->answers, ROUTE_CLICK, request, PB_UNAVAILABLE);
 }
 
@@ -86,6 +159,8 @@ answer(void *context, HttpRequest *request, const DbResult *result, int row)
 	HttpReply	reply = {.status = db_int(result, row, COL_STATUS)};
 	int			headers = 0;
 
+	landings_learn(clicks->landings, link_of(request), db_is_null(result, row, COL_LANDING) ?
+				   (PbSlice) {NULL, 0} : db_text(result, row, COL_LANDING));
 	if (db_is_null(result, row, COL_LOCATION))
 	{
 		answer_error(clicks->answers, ROUTE_CLICK, request, PB_UNKNOWN_LINK);
@@ -108,7 +183,7 @@ click_kind(Clicks *clicks, int statement)
 {
 	BatchKind	kind = {
 		.name = "click", .statement = statement, .fill = fill, .answer = answer,
-		.unavailable = unavailable, .context = clicks
+		.unavailable = unavailable, .resort = redirect_unrecorded, .context = clicks
 	};
 
 	return kind;

@@ -6,6 +6,7 @@
 
 #include "answer.h"
 #include "batch.h"
+#include "landing.h"
 #include "options.h"
 
 #define CLICK_LINK_LIMIT 255	/* bytes of a link code in a path; longer ones are no address of ours */
@@ -14,7 +15,15 @@ typedef struct Clicks
 {
 	Answers    *answers;
 	const CidrList *trusted;
+	Landings   *landings;
+	Metric	   *redirected;		/* unrecorded, but sent to the landing page */
+	Metric	   *refused;		/* unrecorded and nowhere to send to */
 } Clicks;
+
+/* Makes its parts; false when out of memory. */
+extern bool clicks_init(Clicks *clicks, Loop *loop, Metrics *metrics, Answers *answers, const CidrList *trusted)
+			__attribute__((warn_unused_result));
+extern void clicks_end(Clicks *clicks);
 
 /* The statement, for the Db's table. */
 extern const DbStatement click_statement;

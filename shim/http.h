@@ -43,7 +43,7 @@ typedef enum HttpField
 	HTTP_FORWARDED_PROTO,
 	HTTP_SIGNATURE,				/* X-Postback-Signature */
 	HTTP_COUNTRY,				/* CF-IPCountry or X-Country-Code */
-	HTTP_PURPOSE,				/* Sec-Purpose, Purpose or X-Moz: a prefetch says so */
+	HTTP_PURPOSE,				/* Sec-Purpose, Purpose, X-Moz or X-Purpose: a prefetch says so */
 	HTTP_FIELD_COUNT
 } HttpField;
 

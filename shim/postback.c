@@ -10,7 +10,7 @@
 
 const DbStatement postback_statement = {
 	.name = "receive_batch",
-	.sql = "SELECT item, http_status, content_type, body, outcome, retry_after"
+	.sql = "SELECT item, http_status, content_type, body, outcome, retry_after, rate_limit"
 	" FROM postback.receive_batch(items => $1, tokens => $2, methods => $3, queries => $4, bodies => $5,"
 	" content_types => $6, remotes => $7, signatures => $8, cookies => $9, raw_bodies => $10)",
 	.types = {DB_INT_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY,
@@ -25,7 +25,7 @@ enum
 
 enum
 {
-	COL_ITEM, COL_STATUS, COL_CONTENT_TYPE, COL_BODY, COL_OUTCOME, COL_RETRY_AFTER
+	COL_ITEM, COL_STATUS, COL_CONTENT_TYPE, COL_BODY, COL_OUTCOME, COL_RETRY_AFTER, COL_RATE_LIMIT
 };
 
 #define PREFIX "/p/"
@@ -111,6 +111,11 @@ postback_check(Postbacks *postbacks, Route route, HttpRequest *request)
 		answer_error(postbacks->answers, route, request, PB_UNSUPPORTED_MEDIA_TYPE);
 		return false;
 	}
+	if (!limits_allow(postbacks->limits, token_of(request->path)))
+	{
+		answer_error(postbacks->answers, route, request, PB_RATE_LIMITED);
+		return false;
+	}
 	return true;
 }
 
@@ -162,6 +167,7 @@ answer(void *context, HttpRequest *request, const DbResult *result, int row)
 	char		retry_after[16];
 	int			headers = 0;
 
+	limits_learn(postbacks->limits, token_of(request->path), db_int(result, row, COL_RATE_LIMIT));
 	reply.header[headers++] = (HttpHeader) {"Cache-Control", "no-store"};
 	if (route == ROUTE_PIXEL)
 	{

@@ -223,8 +223,15 @@ start_batch(Server *server)
 		.kind_count = KIND_COUNT
 	};
 
-	server->postbacks = (Postbacks) {.answers = server->answers, .trusted = &server->options->trust_proxy};
-	server->clicks = (Clicks) {.answers = server->answers, .trusted = &server->options->trust_proxy};
+	server->postbacks = (Postbacks) {
+		.answers = server->answers,
+		.trusted = &server->options->trust_proxy,
+		.limits = limits_new(server->loop, server->metrics)
+	};
+	if (server->postbacks.limits == NULL)
+		return false;
+	if (!clicks_init(&server->clicks, server->loop, server->metrics, server->answers, &server->options->trust_proxy))
+		return false;
 	server->statements[POSTBACK] = postback_statement;
 	server->statements[CLICK] = click_statement;
 	server->kinds[POSTBACK] = postback_kind(&server->postbacks, POSTBACK);
@@ -300,6 +307,8 @@ end(Server *server)
 	http_free(server->http);
 	db_free(server->db);
 	batch_free(server->batch);
+	limits_free(server->postbacks.limits);
+	clicks_end(&server->clicks);
 	answers_free(server->answers);
 }
 

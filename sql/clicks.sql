@@ -72,6 +72,52 @@ SELECT code AS other_code FROM postback.create_link(:'other_offer', :'publisher'
 SELECT click_id AS other_click FROM postback.click(:'other_code', remote => '192.0.2.1') \gset
 SELECT a.address_hash = b.address_hash AS same_for_another_brand FROM postback.click a, postback.click b WHERE a.id = :'click' AND b.id = :'other_click';
 
+-- unique or not: by address, user agent and link, once in the brand's window
+CREATE FUNCTION pg_temp.is_unique(code text, remote inet, user_agent text) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    r postback.click_reply := postback.click(code, NULL, remote, user_agent);
+BEGIN
+    RETURN (SELECT c.is_unique FROM postback.click c WHERE c.id = r.click_id);
+END
+$$;
+SELECT code AS third_code FROM postback.create_link(:'offer', postback.create_publisher('Clicks third')) \gset
+SELECT n, pg_temp.is_unique(k.code, k.remote, k.user_agent)
+FROM (VALUES (1, :'code', inet '198.51.100.1', 'Browser/1'), (2, :'code', '198.51.100.1', 'Browser/1'), (3, :'code', '198.51.100.1', 'Browser/2'),
+             (4, :'code', '198.51.100.2', 'Browser/1'), (5, :'third_code', '198.51.100.1', 'Browser/1'), (6, :'code', '198.51.100.1', 'Browser/1'),
+             (7, :'code', '198.51.100.1', NULL), (8, :'code', '198.51.100.1', NULL), (9, :'code', NULL, 'Browser/1'), (10, :'code', NULL, 'Browser/1'))
+     AS k (n, code, remote, user_agent);
+-- two in one batch, and one of before
+CREATE TEMP TABLE batch AS SELECT * FROM postback.click_batch('{1,2,3,4}', ARRAY[:'code', :'code', :'third_code', :'code'], '{NULL,NULL,NULL,NULL}',
+    '{203.0.113.1,203.0.113.1,203.0.113.1,198.51.100.2}', '{A,A,A,Browser/1}');
+SELECT r.item, c.is_unique FROM batch r JOIN postback.click c ON c.id = r.click_id ORDER BY r.item;
+-- the window is 24 hours from the last unique one, unless the brand has another
+SELECT code AS fourth_code FROM postback.create_link(:'offer', postback.create_publisher('Clicks fourth')) \gset
+SELECT pg_temp.is_unique(:'fourth_code', '198.51.100.1', 'A') AS first;
+UPDATE postback.click SET id = postback.ulid_floor(now() - interval '23 hours 59 minutes') WHERE link_code = :'fourth_code';
+SELECT pg_temp.is_unique(:'fourth_code', '198.51.100.1', 'A') AS after_a_day_less_a_minute;
+UPDATE postback.click SET id = postback.ulid_floor(now() - interval '24 hours 1 minute') WHERE link_code = :'fourth_code' AND is_unique;
+SELECT pg_temp.is_unique(:'fourth_code', '198.51.100.1', 'A') AS after_a_day_and_a_minute;
+SELECT pg_temp.is_unique(:'fourth_code', '198.51.100.1', 'A') AS at_once;
+UPDATE postback.brand SET unique_window = '0' WHERE id = :'brand';
+SELECT pg_temp.is_unique(:'fourth_code', '198.51.100.1', 'A') AS without_a_window;
+UPDATE postback.brand SET unique_window = DEFAULT WHERE id = :'brand';
+
+-- a HEAD, a prefetch: to the landing page, but nothing is recorded and there is no click id
+SELECT count(*) AS clicks FROM postback.click \gset
+SELECT r.item, r.http_status, r.outcome, regexp_replace(r.location, 'clk_\w+', 'ID') AS location, r.cookie IS NULL AS no_cookie, r.click_id IS NULL AS no_click_id
+FROM postback.create_offer(:'brand', 'Landing', 'https://shop.example/a?x={click_id}&y=1#top') o (id)
+CROSS JOIN LATERAL postback.create_link(o.id, :'publisher') k
+CROSS JOIN LATERAL postback.click_batch('{1,2,3,4,5}', ARRAY[k.code, :'code', k.code, k.code, :'key' || '-unknown'], '{sub_id=a,sub_id=a,sub_id=a,sub_id=a,NULL}', '{NULL,NULL,NULL,NULL,NULL}',
+     counted => '{false,false,true,NULL,false}') r ORDER BY r.item;
+SELECT count(*) - :clicks AS recorded FROM postback.click;
+SELECT count(*) FROM postback.click_batch('{1,2}', ARRAY[:'code', :'code'], '{NULL,NULL}', '{NULL,NULL}', counted => '{true}');
+
+-- what may not stand in a URL is percent-encoded in the address, whatever was set up by hand
+UPDATE postback.offer SET landing_url = E'https://shop.example/k\u00F6p "x"?a=b c\\d%20\r\n#\u00E9' WHERE id = :'offer';
+SELECT replace(r.location, 'clk_' || r.click_id, 'ID') AS location FROM postback.click(:'code') r;
+SELECT r.location FROM postback.click_batch('{1}', ARRAY[:'code'], '{NULL}', '{NULL}', counted => '{false}') r;
+UPDATE postback.offer SET landing_url = 'https://shop.example/' WHERE id = :'offer';
+
 -- paused, by hand or because the money is used up: to the fallback URL, and no click
 UPDATE postback.brand SET fallback_url = 'https://elsewhere.example/' WHERE id = :'brand';
 CREATE FUNCTION pg_temp.paused(code text) RETURNS TABLE (http_status integer, outcome text, location text, nothing_else boolean, new_clicks bigint) LANGUAGE plpgsql AS $$

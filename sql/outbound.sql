@@ -3,6 +3,7 @@
 \set SHOW_CONTEXT never
 SET timezone = 'UTC';
 SET intervalstyle = 'postgres';
+SET datestyle = 'ISO';
 SET client_min_messages = error;
 DELETE FROM postback.delivery_due; -- what other tests left, else it would be claimed here
 SELECT postback.create_brand('Outbound', 'EUR') AS brand \gset
@@ -82,7 +83,7 @@ DELETE FROM postback.callback WHERE id = :'tested';
 -- a callback of everything, in a scope without any link: the sample's parties exist only in it
 SELECT postback.create_callback('nowhere', 'https://p.example/?s={status}&p={payout}', publisher => postback.create_publisher('Nobody')) AS nowhere \gset
 SELECT postback.send_test(:'nowhere') AS test \gset
-SELECT url, offer, publisher FROM postback.deliveries WHERE id = :'test';
+SELECT postback_url, offer, publisher FROM postback.deliveries WHERE id = :'test';
 DELETE FROM postback.callback WHERE id = :'nowhere';
 
 -- backfill: of the conversions of a time what fits now and has no delivery yet
@@ -123,12 +124,12 @@ ROLLBACK;
 SELECT count(*) FROM (SELECT pg_temp.sale('C-' || n) FROM generate_series(1, 2100) n) s;
 DELETE FROM postback.delivery_due;
 DELETE FROM postback.delivery WHERE callback_id = :'delayed';
-SELECT postback.backfill(:'delayed', now() - interval '1 hour', now() + interval '1 hour', preview => true) = 2101 AS preview, postback.backfill(:'delayed', now() - interval '1 hour', now() + interval '1 hour') = 2101 AS sent;
-SELECT count(*) = 2101 AS queued, count(DISTINCT conversion_id) = 2101 AS one_each FROM postback.delivery_due;
+SELECT postback.backfill(:'delayed', now() - interval '1 hour', now() + interval '1 hour', preview => true) AS preview, postback.backfill(:'delayed', now() - interval '1 hour', now() + interval '1 hour') AS sent;
+SELECT count(*) AS queued, count(DISTINCT conversion_id) AS one_each FROM postback.delivery_due;
 DELETE FROM postback.callback WHERE id = :'delayed';
 SELECT pg_temp.refusal(format('SELECT postback.backfill(%L, now())', postback.new_ulid()));
 SELECT postback.create_callback('X', 'https://p.example/', type => 'click', brand => :'brand') AS click_callback, postback.create_callback('Y', 'https://p.example/', brand => :'brand') AS y \gset
-SELECT pg_temp.refusal(format(s, :'y')) FROM unnest(ARRAY['SELECT postback.backfill(%L, ''2026-01-02'', ''2026-01-01'')', 'SELECT postback.backfill(%L, NULL)', 'SELECT postback.backfill(%L, ''2026-01-01'', preview => NULL)']) s;
+SELECT pg_temp.refusal(format(s, :'y')) FROM unnest(ARRAY['SELECT postback.backfill(%L, ''2026-01-02'', ''2026-01-01'')', 'SELECT postback.backfill(%L, NULL, ''2026-01-01'')', 'SELECT postback.backfill(%L, ''2026-01-01'', preview => NULL)']) s;
 SELECT pg_temp.refusal(format('SELECT postback.backfill(%L, ''2026-01-01'')', :'click_callback'));
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 
@@ -200,6 +201,24 @@ UPDATE postback.callback SET delay = '5 minutes' WHERE id = :'any';
 SELECT pg_temp.sale('V-4');
 UPDATE postback.callback SET enabled = false WHERE id = :'any';
 SELECT enabled, disabled_reason IS NOT NULL AS reason, queued, oldest_due FROM postback.callback_health WHERE id = :'any';
+DELETE FROM postback.callback WHERE brand_id = :'brand';
+
+-- an operator may all of this, and learns no secret; a sender may none of it
+SELECT postback.create_callback('role', 'https://p.example/{order_id}', offer => :'offer', statuses => '{any}', auth => '{"type":"bearer","token":"s3cret"}') AS role \gset
+SET ROLE postback_operator;
+SELECT postback.send_test(:'role') IS NOT NULL AS test, postback.backfill(:'role', now() - interval '1 hour', preview => true) > 0 AS backfill;
+SELECT count(*) FROM postback.lint_callbacks() l WHERE l.callback = :'role';
+SELECT name FROM postback.callbacks WHERE id = :'role';
+SELECT queued FROM postback.callback_health WHERE id = :'role';
+SET ROLE postback_sender;
+\set VERBOSITY sqlstate
+SELECT postback.send_test(:'role');
+SELECT postback.backfill(:'role', now() - interval '1 hour');
+SELECT count(*) FROM postback.lint_callbacks();
+SELECT * FROM postback.delay_misfits('{}');
+SELECT count(*) FROM postback.callback_health;
+\set VERBOSITY default
+RESET ROLE;
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 
 SELECT * FROM postback.audit();

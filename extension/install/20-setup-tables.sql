@@ -30,6 +30,7 @@ CREATE TABLE postback.brand (
     exhausted          boolean NOT NULL DEFAULT false,
     paused             boolean NOT NULL DEFAULT false,
     fallback_url       text,
+    unique_window      interval NOT NULL DEFAULT '24 hours' CHECK (unique_window >= '0'),
     keep_click_details boolean NOT NULL DEFAULT false,
     address_key        bytea NOT NULL DEFAULT postback.random_bytes(32),
     created_at         timestamptz NOT NULL DEFAULT now()
@@ -45,6 +46,7 @@ COMMENT ON COLUMN postback.brand.prepaid IS 'Clicks pause when the available bal
 COMMENT ON COLUMN postback.brand.credit_limit IS 'Minor units of the brand''s currency';
 COMMENT ON COLUMN postback.brand.exhausted IS 'Set and cleared by the ledger for prepaid brands: the balance is at the limit, new clicks go to the fallback URL';
 COMMENT ON COLUMN postback.brand.paused IS 'Set by hand: new clicks go to the fallback URL';
+COMMENT ON COLUMN postback.brand.unique_window IS 'A click is unique if the visitor (address and user agent) made no unique one through the same link for so long; 0: all are';
 COMMENT ON COLUMN postback.brand.keep_click_details IS 'Store ip, user agent, country and referrer of clicks in click_detail';
 COMMENT ON COLUMN postback.brand.address_key IS 'Key of the hash under which visitors'' addresses are compared; secret';
 
@@ -211,11 +213,13 @@ CREATE TABLE postback.callback (
 );
 CREATE INDEX callback_offer_id_idx ON postback.callback (offer_id);
 CREATE INDEX callback_brand_id_idx ON postback.callback (brand_id);
+CREATE INDEX callback_type_idx ON postback.callback (type, id) WHERE enabled;
 COMMENT ON TABLE postback.callback IS 'A configured outbound postback; what it fires on, and what it sends';
 COMMENT ON COLUMN postback.callback.brand_id IS 'Null: any brand';
 COMMENT ON COLUMN postback.callback.offer_id IS 'Null: any offer';
 COMMENT ON COLUMN postback.callback.publisher_id IS 'Null: any publisher';
-COMMENT ON COLUMN postback.callback.goal IS 'Null: any goal; ignored while the offer has goals switched off';
+COMMENT ON COLUMN postback.callback.type IS 'What it tells of: clicks, conversions or events; statuses and reasons are of conversions only';
+COMMENT ON COLUMN postback.callback.goal IS 'Null: any goal; ignored while the offer has goals switched off. Of type event: the name of the event';
 COMMENT ON COLUMN postback.callback.statuses IS 'Firing status: any of pending, approved, rejected';
 COMMENT ON COLUMN postback.callback.reasons IS 'Rejection reasons that fire; null: any. Narrows rejected only';
 COMMENT ON COLUMN postback.callback.delay IS '0 or at least 2 minutes; the condition is looked at again when it is over';

@@ -12,6 +12,7 @@ CREATE TABLE postback.click (
     link_code               text,
     address_hash            bigint,
     agent_hash              bigint,
+    visitor_hash            bigint,
     is_unique               boolean NOT NULL DEFAULT true,
     external_transaction_id text,
     sub_id                  text,
@@ -21,9 +22,12 @@ CREATE TABLE postback.click (
 CREATE TABLE postback.click_default PARTITION OF postback.click DEFAULT;
 ALTER TABLE postback.click_default ADD PRIMARY KEY (id);
 CREATE INDEX ON postback.click_default (brand_id, id);
+CREATE INDEX ON postback.click_default (visitor_hash, id) WHERE is_unique;
 COMMENT ON TABLE postback.click IS 'One visit through a link; the id is shown outside as clk_ID and carries the time';
 COMMENT ON COLUMN postback.click.address_hash IS 'Keyed hash of the visitor''s address';
 COMMENT ON COLUMN postback.click.agent_hash IS 'Keyed hash of the visitor''s user agent';
+COMMENT ON COLUMN postback.click.visitor_hash IS 'Hash of link and the two keyed hashes; null if the address is not known';
+COMMENT ON COLUMN postback.click.is_unique IS 'The visitor made no unique click through this link within the brand''s unique_window before; true if the address is not known';
 COMMENT ON COLUMN postback.click.external_transaction_id IS 'The publisher''s own click id, handed back by {external_transaction_id}';
 COMMENT ON COLUMN postback.click.subs IS 'sub1 .. sub10 of the link, by position';
 COMMENT ON COLUMN postback.click.truncated IS 'A tracking value was longer than 1,024 bytes and was cut';
@@ -69,6 +73,7 @@ COMMENT ON COLUMN postback.receipt.query IS 'Raw query string';
 COMMENT ON COLUMN postback.receipt.body IS 'Raw body; bytes that are no UTF-8 shown as \xNN';
 COMMENT ON COLUMN postback.receipt.result IS 'created, duplicate, approved, reversed, adjusted, reopened or event; null if refused';
 COMMENT ON COLUMN postback.receipt.code IS 'Error code if refused';
+COMMENT ON COLUMN postback.receipt.event_id IS 'The event that it recorded, or that it repeats';
 COMMENT ON COLUMN postback.receipt.replay_of IS 'The receipt whose call postback.replay() made again';
 COMMENT ON COLUMN postback.receipt.cookie IS 'Click id of the visitor''s cookie, which counts if the call has none';
 COMMENT ON COLUMN postback.receipt.milliseconds IS 'From the start of its batch to the writing of this row';

@@ -28,8 +28,10 @@ CREATE TYPE postback.reply AS (
     warning             text,
     test                boolean,
     event_id            postback.ulid,
-    receipt_id          postback.ulid
+    receipt_id          postback.ulid,
+    rate_limit          integer
 );
+COMMENT ON COLUMN postback.reply.rate_limit IS 'Calls per second that the token may make: what the daemon keeps to; null: any number';
 COMMENT ON TYPE postback.reply IS
     'Answer to one postback: http_status and body are ready to send, the rest are the same fields as columns; outcome = code or result';
 
@@ -57,18 +59,24 @@ CREATE TYPE postback.click_reply AS (
     location    text,
     cookie      text,
     outcome     text,
-    click_id    postback.ulid
+    click_id    postback.ulid,
+    landing     text
 );
 COMMENT ON TYPE postback.click_reply IS 'Answer to one click: where to redirect, and the Set-Cookie value';
+COMMENT ON COLUMN postback.click_reply.outcome IS 'recorded, not_counted, paused or unknown_link';
+COMMENT ON COLUMN postback.click_reply.landing IS
+    'Where a visitor of this link is sent whose click cannot be recorded: what the daemon remembers; null: unknown link, or nowhere';
 
 CREATE FUNCTION postback.click_batch(
     items integer[], links text[], queries text[], remotes inet[],
-    user_agents text[] DEFAULT NULL, referrers text[] DEFAULT NULL, countries text[] DEFAULT NULL)
+    user_agents text[] DEFAULT NULL, referrers text[] DEFAULT NULL, countries text[] DEFAULT NULL,
+    counted boolean[] DEFAULT NULL)
     RETURNS SETOF postback.click_reply
     LANGUAGE C VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'postback_click_batch';
-COMMENT ON FUNCTION postback.click_batch(integer[], text[], text[], inet[], text[], text[], text[]) IS
-    'Records many clicks in one transaction and says where each visitor goes';
+COMMENT ON FUNCTION postback.click_batch(integer[], text[], text[], inet[], text[], text[], text[], boolean[]) IS
+'Records many clicks in one transaction and says where each visitor goes. counted false (a HEAD, a prefetch): the visitor is
+sent to the landing page, nothing is recorded (outcome not_counted) and the address has no click id';
 
 CREATE FUNCTION postback.click(
     link text, query text DEFAULT NULL, remote inet DEFAULT NULL,

@@ -106,13 +106,14 @@ COMMENT ON FUNCTION postback.expire_parked() IS
     'Forgets parked follow-ups whose 24 hours are over; returns how many. Those that wait for a price stay';
 
 CREATE FUNCTION postback.job_list(OUT job text, OUT schedule text, OUT command text) RETURNS SETOF record
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 6 SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 7 SET search_path = pg_catalog, pg_temp AS $$
     VALUES ('postback_approve_due',      '* * * * *',   'CALL postback.approve_due()'),
            ('postback_reprice_unpriced', '* * * * *',   'SELECT postback.reprice_unpriced()'),
            ('postback_fold_balances',    '* * * * *',   'SELECT postback.fold_balances()'),
            ('postback_expire_parked',    '*/5 * * * *', 'SELECT postback.expire_parked()'),
            ('postback_keep_partitions',  '7 * * * *',   'SELECT postback.keep_partitions()'),
-           ('postback_keep_policies',    '8 * * * *',   'SELECT postback.keep_policies()')
+           ('postback_keep_policies',    '8 * * * *',   'SELECT postback.keep_policies()'),
+           ('postback_roll_up',          '*/2 * * * *', 'SELECT postback.roll_up()')
 $$;
 COMMENT ON FUNCTION postback.job_list() IS 'What schedule_jobs() schedules';
 

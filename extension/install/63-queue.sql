@@ -109,25 +109,15 @@ BEGIN
     RETURN QUERY
     WITH item AS MATERIALIZED (
         SELECT q.delivery_id, q.endpoint, q.attempts + 1 AS number, q.attempt_id AS lost_attempt_id, q.sender AS lost_sender,
-               d.brand_id, d.callback_id, d.method, d.url, d.headers, d.body, c.auth,
-               -- After a delay the condition is looked at again.
-               CASE WHEN q.attempts = 0 AND c.delay > '0' THEN
-                   CASE WHEN n.id IS NULL THEN NULL
-                        WHEN n.public_status IS DISTINCT FROM d.status
-                            THEN format('the conversion is %s when the delay is over', n.public_status)
-                        WHEN d.status = 'rejected' AND c.reasons IS NOT NULL
-                             AND NOT EXISTS (SELECT FROM unnest(c.reasons) r WHERE lower(r) = lower(n.reason))
-                            THEN format('the reason is "%s" when the delay is over', n.reason)
-                   END
-               END AS skip
+               d.brand_id, d.callback_id, d.method, d.url, d.headers, d.body, c.auth, d.state
         FROM unnest(picked) AS k (id)
         CROSS JOIN LATERAL (SELECT * FROM postback.delivery_due x WHERE x.delivery_id = k.id) q
         CROSS JOIN LATERAL (SELECT * FROM postback.delivery x WHERE x.id = k.id) d
         CROSS JOIN LATERAL (SELECT * FROM postback.callback x WHERE x.id = q.callback_id) c
-        LEFT JOIN LATERAL (SELECT x.id, CASE x.status WHEN 'reversed' THEN 'rejected' ELSE x.status END AS public_status,
-                                  coalesce(x.reason, '') AS reason
-                           FROM postback.conversion x
-                           WHERE x.id = CASE WHEN q.attempts = 0 AND c.delay > '0' THEN q.conversion_id END) n ON true
+    ), misfit AS MATERIALIZED (
+        -- After a delay the conditions are looked at again.
+        SELECT m.delivery_id, m.reason
+        FROM postback.delay_misfits(ARRAY(SELECT i.delivery_id FROM item i WHERE i.state = 'waiting')) m
     ), lost AS (
         -- A lease that ended without an answer is an attempt too: what came of it is not known.
         INSERT INTO postback.attempt (id, brand_id, delivery_id, callback_id, number, sender, outcome, error)
@@ -136,18 +126,23 @@ BEGIN
         FROM item i
         WHERE i.lost_attempt_id IS NOT NULL
     ), skipped AS (
-        UPDATE postback.delivery d SET state = 'skipped', error = i.skip
-        FROM item i
-        WHERE i.skip IS NOT NULL AND d.id = i.delivery_id
+        UPDATE postback.delivery d SET state = 'skipped', error = m.reason
+        FROM misfit m
+        WHERE d.id = m.delivery_id
     ), unqueued AS (
         DELETE FROM postback.delivery_due q
-        USING item i
-        WHERE i.skip IS NOT NULL AND q.delivery_id = i.delivery_id
+        USING misfit m
+        WHERE q.delivery_id = m.delivery_id
+    ), begun AS (
+        UPDATE postback.delivery d SET state = 'queued'
+        FROM item i
+        WHERE i.state = 'waiting' AND d.id = i.delivery_id
+          AND NOT EXISTS (SELECT FROM misfit m WHERE m.delivery_id = i.delivery_id)
     ), leased AS (
         UPDATE postback.delivery_due q
         SET attempt_id = postback.new_ulid(), leased_until = at + claim.lease, due_at = at + claim.lease, sender = claim.sender
         FROM item i
-        WHERE i.skip IS NULL AND q.delivery_id = i.delivery_id
+        WHERE q.delivery_id = i.delivery_id AND NOT EXISTS (SELECT FROM misfit m WHERE m.delivery_id = i.delivery_id)
         RETURNING q.attempt_id, q.delivery_id, q.endpoint, i.number, i.callback_id, i.method, i.url, i.headers, i.body, i.auth
     )
     SELECT l.attempt_id, l.delivery_id, l.endpoint,

@@ -769,7 +769,8 @@ BEGIN
     IF r.event_id IS NOT NULL THEN
         SELECT * INTO e FROM postback.event x WHERE x.id = r.event_id;
         RETURN QUERY SELECT * FROM postback.explain_attribution(r, q, e.attribution, e.click_id, e.publisher_id, e.offer_id);
-        RETURN NEXT ('event', format('"%s"', e.name), 'recorded')::postback.explanation;
+        RETURN NEXT ('event', format('"%s"', e.name),
+                     CASE r.result WHEN 'duplicate' THEN 'recorded before' ELSE 'recorded' END)::postback.explanation;
     END IF;
 
     IF r.conversion_id IS NOT NULL AND c.id IS NULL THEN

@@ -42,6 +42,54 @@ COMMENT ON VIEW postback.attempts IS 'The log of outbound postbacks, try by try'
 COMMENT ON COLUMN postback.attempts.date IS 'When the attempt was claimed';
 COMMENT ON COLUMN postback.attempts.response IS 'The first 2 KB of the answer';
 
+CREATE VIEW postback.callbacks WITH (security_invoker = true) AS
+    SELECT k.id, k.name, k.type, k.publisher_id, p.name AS publisher, k.offer_id, o.name AS offer, k.brand_id, k.goal,
+           k.statuses, k.reasons, k.delay, k.url, CASE k.method WHEN 'POST_FORM' THEN 'POST (form)'
+                                                                WHEN 'POST_JSON' THEN 'POST (JSON)'
+                                                                ELSE k.method END AS http_type,
+           k.enabled, k.disabled_at, k.disabled_reason, k.created, k.updated
+    FROM postback.callback k
+    LEFT JOIN postback.offer o ON o.id = k.offer_id
+    LEFT JOIN postback.publisher p ON p.id = k.publisher_id;
+COMMENT ON VIEW postback.callbacks IS 'The configured outbound postbacks. Null publisher, offer, brand, goal or reasons: any';
+
+CREATE VIEW postback.callback_health WITH (security_invoker = true) AS
+    SELECT k.id, k.name, k.enabled, k.disabled_reason, k.failing_since,
+           coalesce(a.attempts, 0) AS attempts, a.success_rate, coalesce(a.streak, 0) AS streak, a.p50_ms, a.p99_ms,
+           a.last_error, a.last_error_at, a.last_success_at,
+           coalesce(q.queued, 0) AS queued, coalesce(q.delayed, 0) AS delayed, q.oldest_due
+    FROM postback.callback k
+    LEFT JOIN (
+        SELECT t.callback_id, count(*) AS attempts,
+               round(count(*) FILTER (WHERE t.outcome = 'success')::numeric / count(*), 4) AS success_rate,
+               count(*) FILTER (WHERE t.outcome <> 'success' AND (t.success_id IS NULL OR t.id > t.success_id)) AS streak,
+               percentile_disc(0.5) WITHIN GROUP (ORDER BY t.milliseconds) AS p50_ms,
+               percentile_disc(0.99) WITHIN GROUP (ORDER BY t.milliseconds) AS p99_ms,
+               (array_agg(coalesce(t.error, 'HTTP ' || t.http_code) ORDER BY t.id DESC)
+                   FILTER (WHERE t.outcome <> 'success'))[1] AS last_error,
+               postback.ulid_time(max(t.id) FILTER (WHERE t.outcome <> 'success')) AS last_error_at,
+               postback.ulid_time(max(t.success_id)) AS last_success_at
+        FROM (SELECT x.*, max(x.id) FILTER (WHERE x.outcome = 'success') OVER (PARTITION BY x.callback_id) AS success_id
+              FROM postback.attempt x
+              WHERE x.id >= postback.ulid_floor(now() - interval '1 day')) t
+        GROUP BY t.callback_id) a ON a.callback_id = k.id
+    LEFT JOIN (
+        SELECT x.callback_id, count(*) AS queued, count(*) FILTER (WHERE x.attempts = 0 AND x.due_at > now()
+                                                                         AND x.leased_until IS NULL) AS delayed,
+               min(x.due_at) FILTER (WHERE isfinite(x.due_at)) AS oldest_due
+        FROM postback.delivery_due x
+        GROUP BY x.callback_id) q ON q.callback_id = k.id;
+COMMENT ON VIEW postback.callback_health IS
+    'How each callback fares: attempts of the last day, and what stands in the queue now';
+COMMENT ON COLUMN postback.callback_health.failing_since IS 'First failed attempt since the last success, however long ago';
+COMMENT ON COLUMN postback.callback_health.success_rate IS '0 to 1, of the last day''s attempts; null: none was made';
+COMMENT ON COLUMN postback.callback_health.streak IS 'Attempts without success in a row, up to now, of the last day';
+COMMENT ON COLUMN postback.callback_health.p50_ms IS 'Half of the last day''s attempts took at most so many milliseconds';
+COMMENT ON COLUMN postback.callback_health.p99_ms IS '99 of 100 of the last day''s attempts took at most so many milliseconds';
+COMMENT ON COLUMN postback.callback_health.queued IS 'Deliveries that are not finished, delayed and waiting ones too';
+COMMENT ON COLUMN postback.callback_health.delayed IS 'Of them those that were never tried and are due later';
+COMMENT ON COLUMN postback.callback_health.oldest_due IS 'Long past: nothing sends, or the endpoint is slow. Null: nothing is due';
+
 CREATE VIEW postback.publisher_payable WITH (security_invoker = true) AS
     SELECT m.publisher_id, p.name AS publisher, m.currency, sum(m.amount)::bigint AS payable
     FROM postback.balance m

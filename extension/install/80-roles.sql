@@ -58,6 +58,9 @@ BEGIN
             ('event',             'SELECT',                         'SELECT',  '{}'),
             ('ledger',            'SELECT',                         'SELECT',  '{}'),
             ('balance',           'SELECT',                         'SELECT',  '{}'),
+            ('daily',             'SELECT',                         'SELECT',  '{}'),
+            ('daily_mark',        'SELECT',                         'SELECT',  '{}'),
+            ('daily_visitor',     'SELECT',                         'SELECT',  '{}'),
             ('delivery',          'SELECT',                         'SELECT',  '{}'),
             ('delivery_due',      'SELECT',                         NULL,      '{}'),
             ('attempt',           'SELECT',                         'SELECT',  '{}'),
@@ -66,7 +69,18 @@ BEGIN
             ('conversions',       'SELECT',                         'SELECT',  '{}'),
             ('deliveries',        'SELECT',                         'SELECT',  '{}'),
             ('attempts',          'SELECT',                         'SELECT',  '{}'),
-            ('publisher_payable', 'SELECT',                         'SELECT',  '{}'))
+            ('callbacks',         'SELECT',                         'SELECT',  '{}'),
+            ('callback_health',   'SELECT',                         NULL,      '{}'),
+            ('publisher_payable', 'SELECT',                         'SELECT',  '{}'),
+            ('daily_now',         'SELECT',                         'SELECT',  '{}'),
+            ('report_daily',      'SELECT',                         'SELECT',  '{}'),
+            ('report_daily_brands', 'SELECT',                       'SELECT',  '{}'),
+            ('report_daily_offers', 'SELECT',                       'SELECT',  '{}'),
+            ('report_daily_publishers', 'SELECT',                   'SELECT',  '{}'),
+            ('report_conversions', 'SELECT',                        'SELECT',  '{}'),
+            ('report_pending',    'SELECT',                         'SELECT',  '{}'),
+            ('report_rejections', 'SELECT',                         'SELECT',  '{}'),
+            ('report_time_to_convert', 'SELECT',                    'SELECT',  '{}'))
             AS g (relation, operator, reader, without)
     LOOP
         SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) INTO columns
@@ -94,14 +108,14 @@ DECLARE
     relation text;
 BEGIN
     FOREACH relation IN ARRAY '{brand,offer,goal,publisher,link,terms,promo_code,callback,reader_scope,click,receipt,conversion,
-                                history,event,ledger,balance,delivery,attempt}'::text[] LOOP
+                                history,event,ledger,balance,daily,delivery,attempt}'::text[] LOOP
         EXECUTE pg_catalog.format('ALTER TABLE postback.%I ENABLE ROW LEVEL SECURITY', relation);
     END LOOP;
 END
 $$;
 
 CREATE FUNCTION postback.policy_list(OUT relation text, OUT condition text) RETURNS SETOF record
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 18 SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 19 SET search_path = pg_catalog, pg_temp AS $$
     SELECT p.relation, replace(replace(p.condition,
                '{brands}', 'ARRAY(SELECT s.brand_id FROM postback.reader_scope s WHERE s.brand_id IS NOT NULL)'),
                '{publishers}', 'ARRAY(SELECT s.publisher_id FROM postback.reader_scope s WHERE s.publisher_id IS NOT NULL)')
@@ -125,6 +139,7 @@ CREATE FUNCTION postback.policy_list(OUT relation text, OUT condition text) RETU
         ('event',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('ledger',     'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('balance',    'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('daily',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('delivery',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('attempt',    'brand_id = ANY ({brands}) OR cardinality({publishers}) > 0
                         AND EXISTS (SELECT FROM postback.delivery d WHERE d.id = delivery_id)'))
@@ -198,7 +213,14 @@ BEGIN
             ('reopen',           'postback_operator'),
             ('attribute',        'postback_operator'),
             ('resend',           'postback_operator'),
+            ('explain',          'postback_operator'),
+            ('simulate',         'postback_operator'),
+            ('replay',           'postback_operator'),
+            ('why_not',          'postback_operator, postback_reader'),
             ('requeue',          'postback_operator'),
+            ('send_test',        'postback_operator'),
+            ('backfill',         'postback_operator'),
+            ('lint_callbacks',   'postback_operator'),
             ('audit',            'postback_operator'),
             ('approve_due',      'postback_operator'),
             ('fold_balances',    'postback_operator'),
@@ -228,7 +250,19 @@ BEGIN
             ('random_key',       'postback_operator'),
             ('brackets_valid',   'postback_operator'),
             ('is_currency',      'postback_operator'),
-            ('currency_list',    'postback_operator, postback_reader')) AS g (name, roles) ON g.name = p.proname
+            ('currency_list',    'postback_operator, postback_reader'),
+            ('reconcile',        'postback_operator'),
+            ('roll_up',          'postback_operator'),
+            ('audit_daily',      'postback_operator'),
+            ('rebuild_daily',    'postback_operator'),
+            ('ledger_statement', 'postback_operator, postback_reader'),
+            ('minor_units',      'postback_operator, postback_reader'),
+            ('full_units',       'postback_operator, postback_reader'),
+            ('visitor_of',       'postback_operator, postback_reader'),
+            ('daily_changes',    'postback_operator, postback_reader'),
+            ('daily_tail',       'postback_operator, postback_reader'),
+            ('callback_checks',  'postback_operator, postback_reader'),
+            ('explain_time',     'postback_operator, postback_reader')) AS g (name, roles) ON g.name = p.proname
         WHERE p.pronamespace = 'postback'::pg_catalog.regnamespace
           AND p.prokind IN ('f', 'p')
           AND p.proname !~ '(^|_)ulid(_|$)'

@@ -64,7 +64,8 @@ for my $case (
 	[ 'duplicates of stored orders', 'value=4999', 'value=4999' ],
 	[ 'unknown orders', undef, 'status=approved' ],
 	[ 'refused ones', undef, 'value=x' ],
-	[ 'events', undef, 'event=install' ])
+	[ 'events', undef, 'event=install' ],
+	[ 'events sent again', 'event=install', 'event=install' ])
 {
 	my ($what, $before, @each) = @$case;
 	my %statements;
