@@ -63,8 +63,8 @@ make_home()
 			return
 		fi
 	fi
-	for top in "${TMPDIR:-/tmp}" /tmp; do
-		home=$(mktemp -d "${top%/}/$2.XXXXXX") || continue
+	for parent in "${TMPDIR:-/tmp}" /tmp; do
+		home=$(mktemp -d "${parent%/}/$2.XXXXXX") || continue
 		set_as
 		[ -z "$user" ] || chown "$user:" "$home"
 		chmod 755 "$home"
