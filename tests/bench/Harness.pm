@@ -23,7 +23,7 @@ sub warmup { return $_[0]{smoke} ? 0.2 : 1 }
 sub smoke { return $_[0]{smoke} }
 sub program { return "$_[0]{home}/bin/$_[1]" }
 sub daemon { return "$_[0]{home}/stage/sbin/postbackd" }
-sub file { return "$_[0]{home}/work/$_[1]" }
+sub file { return "$_[0]{home}/scratch/$_[1]" }
 
 # Runs a program and returns its output; dies when it fails.
 sub capture

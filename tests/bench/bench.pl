@@ -161,7 +161,7 @@ sub heading
 {
 	my ($cpu) = map { /^model name\s*:\s*(.*)/ ? $1 : () } split /\n/, $harness->capture('cat', '/proc/cpuinfo');
 	my ($memory) = $harness->capture('cat', '/proc/meminfo') =~ /^MemTotal:\s*(\d+)/m;
-	my ($flush) = $harness->capture('sh', '-c', "'$bindir/pg_test_fsync' -s 1 -f '$home/work/fsync' 2>&1 || true")
+	my ($flush) = $harness->capture('sh', '-c', "'$bindir/pg_test_fsync' -s 1 -f '$home/scratch/fsync' 2>&1 || true")
 	  =~ /fdatasync\s.*?(\d+) usecs/;
 	my $file_system = first_line_of('stat', '-f', '-c', '%T', $home);
 	my ($curl) = first_line_of($harness->program('curl_multi'), '--version') =~ /^(\S+)/;
