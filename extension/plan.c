@@ -60,7 +60,7 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	},
 	[ST_BRANDS] = {
 		"u",
-		"SELECT b.id, b.currency, b.hold, b.attribution_window, b.min_click_age, b.fee_percent, b.fee_of, b.prepaid,"
+		"SELECT b.id, b.currency, b.hold, b.attribution_window, b.min_click_age, b.fee_percent, b.fee_of,"
 		"       b.address_key, greatest(b.attribution_window, o.longest), least(b.min_click_age, o.youngest)"
 		"  FROM postback.brand b"
 		" CROSS JOIN LATERAL (SELECT pg_catalog.max(x.attribution_window) AS longest,"

@@ -1,7 +1,7 @@
 /*
  * receive.c: the inbound batch, top to bottom: decode, authorise, decide, write, answer.
  *
- * Memory: everything is allocated in the SPI procedure context, which goes with SPI_finish; only the reply
+ * Memory: everything is allocated in the SPI procedure context, which goes with statements_end; only the reply
  * rows are copied out, into the caller's tuplestore.
  */
 #include "postgres.h"
@@ -83,10 +83,7 @@ batch_read(FunctionCallInfo fcinfo, Batch *batch)
 		item->signature = argument_slice(&signatures, i);
 		item->cookie = argument_slice(&cookies, i);
 		if (item->body.data == NULL && raw.data != NULL)
-		{
 			item->body = raw;
-			item->raw_body = true;
-		}
 	}
 }
 

@@ -23,7 +23,6 @@ typedef struct Brand
 	Datum		min_click_age;
 	Datum		fee_percent;	/* numeric */
 	PbSlice		fee_of;
-	bool		prepaid;
 	PbSlice		address_key;
 	Datum		longest_window; /* of the brand and its offers */
 	Datum		youngest_age;	/* likewise, of the minimum click ages */
@@ -117,7 +116,6 @@ typedef struct Call
 	bool		has_remote;
 	PbSlice		signature;
 	PbSlice		cookie;
-	bool		raw_body;		/* body is no valid text */
 
 	const Token *token;
 

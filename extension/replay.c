@@ -71,7 +71,6 @@ receipt_load(const PbUlid *id, Call *item)
 	item->body = take_slice(&record);
 	if (item->body.data != NULL)
 		item->body = body_bytes(item->body);
-	item->raw_body = !pb_utf8_valid(item->body);
 	item->content_type = take_slice(&record);
 	item->has_remote = take_datum(&record, &item->remote);
 	item->cookie = take_slice(&record);

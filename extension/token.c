@@ -157,7 +157,6 @@ brands_load(const PbUlid *ids, int count, int *found)
 		take_datum(&record, &brands[i].min_click_age);
 		take_datum(&record, &brands[i].fee_percent);
 		brands[i].fee_of = take_slice(&record);
-		brands[i].prepaid = take_bool(&record);
 		brands[i].address_key = take_slice(&record);
 		take_datum(&record, &brands[i].longest_window);
 		take_datum(&record, &brands[i].youngest_age);

@@ -84,7 +84,6 @@ struct DbConnection
 struct DbResult
 {
 	DbOutcome	outcome;
-	bool		timed_out;
 	DbConnection *connection;
 	const PGresult *rows;
 	char		sqlstate[6];
@@ -286,12 +285,6 @@ db_set_text(DbArguments *arguments, int index, PbSlice value)
 	argument->is_null = false;
 }
 
-void
-db_set_null(DbArguments *arguments, int index)
-{
-	arguments->items[index].is_null = true;
-}
-
 static char *
 add_element(DbArguments *arguments, int index, size_t length)
 {
@@ -464,7 +457,7 @@ log_loss(DbConnection *connection, const char *event, const char *why)
 
 /* Closes, tells a call under way that it is lost, and comes back after the back-off. */
 static void
-connection_lost(DbConnection *connection, const char *why, bool timed_out)
+connection_lost(DbConnection *connection, const char *why)
 {
 	Db		   *db = connection->db;
 	bool		was_busy = connection->state == STATE_BUSY;
@@ -486,7 +479,7 @@ connection_lost(DbConnection *connection, const char *why, bool timed_out)
 
 	if (was_busy)
 	{
-		DbResult	result = {.outcome = DB_LOST, .timed_out = timed_out};
+		DbResult	result = {.outcome = DB_LOST};
 
 		first_line(result.message, sizeof(result.message), reason);
 		count_call(connection, DB_LOST);
@@ -500,9 +493,9 @@ on_timeout(void *context)
 	DbConnection *connection = context;
 
 	if (connection->state == STATE_BUSY)
-		connection_lost(connection, "no answer in time", true);
+		connection_lost(connection, "no answer in time");
 	else
-		connection_lost(connection, "no connection in time", true);
+		connection_lost(connection, "no connection in time");
 }
 
 /* The server must not be used: fatal for the process as long as it never worked. */
@@ -514,7 +507,7 @@ connection_refused(DbConnection *connection, const char *why, const char *hint)
 
 	first_line(reason, sizeof(reason), why);
 	log_error("the database is refused", LOG_TEXT("reason", reason), LOG_TEXT("hint", hint));
-	connection_lost(connection, reason, false);
+	connection_lost(connection, reason);
 	if (!db->was_ready && db->options.on_refused != NULL)
 		db->options.on_refused(db->options.context);
 }
@@ -550,7 +543,7 @@ connection_begin(void *context)
 	connection->pg = PQconnectStartParams(keywords, values, 1);
 	if (connection->pg == NULL || PQstatus(connection->pg) == CONNECTION_BAD)
 	{
-		connection_lost(connection, connection->pg == NULL ? "out of memory" : PQerrorMessage(connection->pg), false);
+		connection_lost(connection, connection->pg == NULL ? "out of memory" : PQerrorMessage(connection->pg));
 		return;
 	}
 	PQsetNoticeReceiver(connection->pg, ignore_notice, NULL);
@@ -566,7 +559,7 @@ connection_poll(DbConnection *connection)
 
 	loop_io_stop(connection->db->loop, &connection->io);
 	if (status == PGRES_POLLING_FAILED)
-		connection_lost(connection, PQerrorMessage(connection->pg), false);
+		connection_lost(connection, PQerrorMessage(connection->pg));
 	else if (status == PGRES_POLLING_OK)
 	{
 		PQsetnonblocking(connection->pg, 1);
@@ -663,7 +656,7 @@ connection_step(DbConnection *connection)
 		return;
 	}
 	if (!sent || !flush(connection))
-		connection_lost(connection, PQerrorMessage(connection->pg), false);
+		connection_lost(connection, PQerrorMessage(connection->pg));
 }
 
 /* Text of the setting that would make a 200 a lie, or NULL. */
@@ -728,7 +721,7 @@ end_setup(DbConnection *connection, const PGresult *rows)
 			connection_refused(connection, error.message,
 							   "Is the extension postback installed in this database, and may this role execute its functions?");
 		else
-			connection_lost(connection, error.message, false);
+			connection_lost(connection, error.message);
 		return;
 	}
 	if (connection->state == STATE_CHECKING)
@@ -770,7 +763,7 @@ end_call(DbConnection *connection, const PGresult *rows)
 	connection->state = STATE_FREE;
 	if (result.outcome == DB_ERROR && needs_new_session(result.sqlstate))
 	{
-		connection_lost(connection, result.message, false);
+		connection_lost(connection, result.message);
 		result.connection = NULL;
 	}
 	connection->handler(connection->context, &result);
@@ -815,7 +808,7 @@ read_results(DbConnection *connection)
 
 	if (!PQconsumeInput(connection->pg))
 	{
-		connection_lost(connection, PQerrorMessage(connection->pg), false);
+		connection_lost(connection, PQerrorMessage(connection->pg));
 		return;
 	}
 	while (!PQisBusy(connection->pg))
@@ -824,7 +817,7 @@ read_results(DbConnection *connection)
 		if (PQstatus(connection->pg) == CONNECTION_BAD)
 		{
 			PQclear(result);
-			connection_lost(connection, PQerrorMessage(connection->pg), false);
+			connection_lost(connection, PQerrorMessage(connection->pg));
 			return;
 		}
 		if (result != NULL)
@@ -850,7 +843,7 @@ on_socket(void *context, unsigned ready)
 	}
 	if ((ready & LOOP_WRITE) && !flush(connection))
 	{
-		connection_lost(connection, PQerrorMessage(connection->pg), false);
+		connection_lost(connection, PQerrorMessage(connection->pg));
 		return;
 	}
 	if (ready & LOOP_READ)
@@ -882,7 +875,7 @@ db_call(DbConnection *connection, int statement, const DbArguments *arguments, i
 	if (!PQsendQueryPrepared(connection->pg, db->options.statements[statement].name, arguments->count,
 							 values, lengths, formats, 1))
 	{
-		connection_lost(connection, PQerrorMessage(connection->pg), false);
+		connection_lost(connection, PQerrorMessage(connection->pg));
 		return false;
 	}
 	connection->state = STATE_BUSY;
@@ -949,7 +942,7 @@ db_free(Db *db)
 		DbConnection *connection = &db->connections[i];
 
 		if (connection->state == STATE_BUSY)
-			connection_lost(connection, "closing", false);
+			connection_lost(connection, "closing");
 		loop_timer_stop(db->loop, &connection->timer);
 		loop_io_stop(db->loop, &connection->io);
 		PQclear(connection->result);
@@ -1011,12 +1004,6 @@ const char *
 db_message(const DbResult *result)
 {
 	return result->message;
-}
-
-bool
-db_timed_out(const DbResult *result)
-{
-	return result->timed_out;
 }
 
 int

@@ -138,9 +138,6 @@ extern void db_arguments_clear(DbArguments *arguments);
 extern void db_set_int(DbArguments *arguments, int index, int32_t value);
 extern void db_set_text(DbArguments *arguments, int index, PbSlice value);
 
-/* Makes a whole array parameter NULL instead of an empty array. */
-extern void db_set_null(DbArguments *arguments, int index);
-
 /* Appends one element to the array parameter.  Text must be valid UTF-8 without NUL. */
 extern void db_add_int(DbArguments *arguments, int index, int32_t value);
 extern void db_add_text(DbArguments *arguments, int index, PbSlice value);
@@ -159,7 +156,6 @@ extern DbConnection *db_connection(const DbResult *result);
 
 extern const char *db_sqlstate(const DbResult *result); /* "" unless DB_ERROR */
 extern const char *db_message(const DbResult *result);	/* primary message, one line; "" after DB_DONE */
-extern bool db_timed_out(const DbResult *result);	/* DB_LOST because timeout_ms passed */
 
 extern int	db_rows(const DbResult *result);
 extern bool db_is_null(const DbResult *result, int row, int column);

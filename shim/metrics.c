@@ -205,12 +205,6 @@ metric_observe(Metric *metric, double value)
 	metric->value += value;
 }
 
-double
-metric_value(const Metric *metric)
-{
-	return metric->value;
-}
-
 void
 metrics_label(char *out, PbSlice value)
 {

@@ -40,7 +40,6 @@ extern Metric *metrics_histogram(Metrics *metrics, const char *name, const char 
 extern void metric_add(Metric *metric, double amount);
 extern void metric_set(Metric *metric, double value);
 extern void metric_observe(Metric *metric, double value);
-extern double metric_value(const Metric *metric);
 
 /* Usual bounds: seconds from 0.5 ms to 10 s, and counts from 1 to 512. */
 extern const double metrics_seconds_bounds[];
