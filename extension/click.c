@@ -403,7 +403,7 @@ put_click(Rows *rows, const Click *click)
 	put_bool(rows, !click->repeated);
 	put_slice(rows, click->external_transaction_id);
 	put_slice(rows, click->sub_id);
-	put_cstring(rows, subs != NULL ? array_cstring(subs) : NULL);
+	put_datum(rows, PointerGetDatum(subs), subs == NULL);
 	put_bool(rows, click->truncated);
 }
 

@@ -7,6 +7,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -19,6 +20,7 @@
 #define LOCK_BUCKETS 1024
 
 #define PARKED_PER_ORDER 8
+#define PARKED_FOR (INT64CONST(24) * USECS_PER_HOUR)
 #define ROUNDS 8
 
 /* A conversion as the batch has it. */
@@ -763,7 +765,6 @@ typedef struct Creation
 {
 	const Conversion *conversion;
 	Order	   *order;
-	bool		inserted;
 } Creation;
 
 static int
@@ -806,7 +807,7 @@ put_creation(Rows *rows, const Conversion *c)
 	put_timestamp(rows, c->hold_until);
 	put_slice(rows, c->external_transaction_id);
 	put_slice(rows, c->sub_id);
-	put_cstring(rows, c->subs != NULL ? array_cstring(c->subs) : NULL);
+	put_datum(rows, PointerGetDatum(c->subs), c->subs == NULL);
 	put_slice(rows, c->promo_code);
 	put_slice(rows, c->reason);
 	put_slice(rows, c->notice);
@@ -825,7 +826,7 @@ creations_gather(Order **orders, int count, int *creation_count)
 	for (int i = 0; i < count; i++)
 		for (int j = 0; j < orders[i]->live_count; j++)
 			if (!orders[i]->lives[j].stored)
-				creations[(*creation_count)++] = (Creation) {orders[i]->lives[j].now, orders[i], false};
+				creations[(*creation_count)++] = (Creation) {orders[i]->lives[j].now, orders[i]};
 	qsort(creations, *creation_count, sizeof(Creation), creation_compare);
 	return creations;
 }
@@ -838,31 +839,17 @@ creations_write(Order **orders, int count)
 	Creation   *creations = creations_gather(orders, count, &creation_count);
 	Rows	   *rows = rows_begin(ST_CREATE, creation_count);
 	Rows	   *undo = rows_begin(ST_UNCREATE, 8);
-	uint64		found;
-	int			next = 0;
+	bool	   *inserted = palloc(sizeof(bool) * Max(creation_count, 1));
 
 	for (int i = 0; i < creation_count; i++)
 		put_creation(rows, creations[i].conversion);
-	found = rows_execute(rows);
-	if (found == (uint64) creation_count)
+	if (rows_insert_new(rows, inserted) == (uint64) creation_count)
 		return;
-	/* What was inserted comes back in the order of the rows, without the others. */
-	for (uint64 r = 0; r < found; r++)
-	{
-		Record		record = record_read(r);
-		PbUlid		id;
-
-		take_ulid(&record, &id);
-		while (next < creation_count && !ulid_equal(&creations[next].conversion->id, &id))
-			next++;
-		if (next < creation_count)
-			creations[next].inserted = true;
-	}
 	for (int i = 0; i < creation_count; i++)
-		if (!creations[i].inserted)
+		if (!inserted[i])
 			creations[i].order->again = true;
 	for (int i = 0; i < creation_count; i++)
-		if (creations[i].inserted && creations[i].order->again)
+		if (inserted[i] && creations[i].order->again)
 		{
 			rows_next(undo);
 			put_ulid(undo, &creations[i].conversion->id);
@@ -906,7 +893,7 @@ orders_decide(Order **orders, int count, TimestampTz now)
 }
 
 static void
-put_parked(Rows *rows, const Order *order, const Parked *parked)
+put_parked(Rows *rows, const Order *order, const Parked *parked, TimestampTz now)
 {
 	int64		value = 0;
 	bool		valued = parked->value.data != NULL && pb_money_parse_minor(parked->value, &value) == PB_OK;
@@ -923,11 +910,11 @@ put_parked(Rows *rows, const Order *order, const Parked *parked)
 	put_slice(rows, parked->reason);
 	put_slice(rows, parked->notice);
 	put_ulid(rows, &parked->receipt_id);
-	put_bool(rows, parked->for_ever);
+	put_timestamp(rows, parked->for_ever ? DT_NOEND : now + PARKED_FOR);
 }
 
 static void
-parked_write(Order *orders, int count)
+parked_write(Order *orders, int count, TimestampTz now)
 {
 	Rows	   *park = rows_begin(ST_PARK, 8);
 	Rows	   *unpark = rows_begin(ST_UNPARK, 8);
@@ -938,7 +925,7 @@ parked_write(Order *orders, int count)
 			Parked	   *parked = &orders[i].parked[j];
 
 			if (!parked->stored && !parked->gone)
-				put_parked(park, &orders[i], parked);
+				put_parked(park, &orders[i], parked, now);
 			else if (parked->stored && parked->gone)
 			{
 				rows_next(unpark);
@@ -951,7 +938,7 @@ parked_write(Order *orders, int count)
 
 /* Updates and effects of all orders, in the order of their keys. */
 static void
-orders_write(Order *orders, int count)
+orders_write(Order *orders, int count, TimestampTz now)
 {
 	Conversion **dirty;
 	Change	   *changes;
@@ -976,7 +963,7 @@ orders_write(Order *orders, int count)
 	}
 	conversions_update(dirty, dirty_count);
 	effects_write(changes, change_count);
-	parked_write(orders, count);
+	parked_write(orders, count, now);
 }
 
 /* Decides and writes all items of the batch that are not refused yet and are no events. */
@@ -1007,7 +994,7 @@ batch_decide(Batch *batch)
 				open[still++] = open[i];
 		open_count = still;
 	}
-	orders_write(orders, order_count);
+	orders_write(orders, order_count, batch->now);
 }
 
 static int
@@ -1068,7 +1055,7 @@ conversions_price(Call *calls, int count)
 				parked_apply(order, &order->lives[j], &calls[i]);
 			}
 	}
-	orders_write(orders, order_count);
+	orders_write(orders, order_count, GetCurrentTransactionStartTimestamp());
 	return priced;
 }
 
@@ -1152,7 +1139,7 @@ events_write(Batch *batch)
 	Call	  **items = palloc(sizeof(Call *) * Max(batch->count, 1));
 	int			count = 0;
 	Rows	   *rows;
-	uint64		found;
+	bool	   *inserted;
 
 	for (int i = 0; i < batch->count; i++)
 		if (batch->items[i].code == PB_OK && batch->items[i].is_event)
@@ -1160,6 +1147,8 @@ events_write(Batch *batch)
 	if (count == 0)
 		return;
 	batch_attribute(items, count, batch->now);
+	/* In the order of their keys two batches with the same events wait for each other, never in a circle. */
+	qsort(items, count, sizeof(Call *), item_compare);
 	rows = rows_begin(ST_EVENTS, count);
 	for (int i = 0; i < count; i++)
 	{
@@ -1185,20 +1174,14 @@ events_write(Batch *batch)
 		put_bool(rows, item->test);
 		put_ulid(rows, &item->receipt_id);
 	}
-	found = rows_execute(rows);
-	for (uint64 r = 0; r < found; r++)
-	{
-		Record		record = record_read(r);
-		PbUlid		id;
-
-		take_ulid(&record, &id);
-		for (int i = 0; i < count; i++)
-			if (ulid_equal(&items[i]->event_id, &id))
-			{
-				items[i]->result = "event";
-				items[i]->has_event = true;
-			}
-	}
+	inserted = palloc(sizeof(bool) * count);
+	rows_insert_new(rows, inserted);
+	for (int i = 0; i < count; i++)
+		if (inserted[i])
+		{
+			items[i]->result = "event";
+			items[i]->has_event = true;
+		}
 	events_find_recorded(items, count);
 	events_deliver(items, count);
 }

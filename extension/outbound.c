@@ -525,8 +525,7 @@ headers_render(Request *request, const Callback *callback, const PbMacroValues *
 		append_escaped(&line, field_value(request, field, values), pb_out_header);
 		lines[i] = PointerGetDatum(cstring_to_text_with_len(line.data, line.len));
 	}
-	request->headers =
-		CStringGetTextDatum(array_cstring(construct_array(lines, count, TEXTOID, -1, false, TYPALIGN_INT)));
+	request->headers = PointerGetDatum(construct_array(lines, count, TEXTOID, -1, false, TYPALIGN_INT));
 }
 
 /* The request target: the template, and for GET the params added to its query. */

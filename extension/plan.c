@@ -16,14 +16,18 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 
+#include "insert.h"
 #include "plan.h"
 
 #define MAX_COLUMNS 32
 
+/* Either SQL, or an insertion of rows, which insert.c does. */
 typedef struct StatementText
 {
 	const char *types;			/* of the arguments, separated by spaces; u stands for postback.ulid[] */
 	const char *sql;
+	const char *table;
+	const char *columns;		/* separated by spaces, in the table's order */
 } StatementText;
 
 /* What token_take and callback_read read. */
@@ -175,29 +179,19 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"   ORDER BY x.id LIMIT 64) p"
 	},
 	[ST_PARK] = {
-		"u u text[] text[] text[] bigint[] text[] text[] text[] text[] u bool[]",
-		"INSERT INTO postback.parked"
-		" SELECT k.id, k.brand_id, k.order_ref, k.goal, k.status, k.value, k.amount, k.currency, k.reason, k.notice,"
-		"        k.receipt_id,"
-		"        CASE WHEN k.for_ever THEN 'infinity'::timestamptz ELSE pg_catalog.now() + interval '24 hours' END"
-		"   FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		"                   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		"                   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12))"
-		"        AS k (id, brand_id, order_ref, goal, status, value, amount, currency, reason, notice, receipt_id,"
-		"              for_ever)"
+		.table = "parked",
+		.columns =
+		"id brand_id order_ref goal status value amount currency reason notice receipt_id expires_at"
 	},
 	[ST_UNPARK] = {
 		"u",
 		"DELETE FROM postback.parked WHERE id = ANY ($1)"
 	},
 	[ST_EVENTS] = {
-		"u u text[] text[] u u u text[] text[] text[] bool[] u",
-		"INSERT INTO postback.event"
-		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
-		"   pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
-		"   pg_catalog.unnest($12))"
-		" ON CONFLICT DO NOTHING RETURNING id"
+		.table = "event",
+		.columns =
+		"id brand_id name order_ref offer_id publisher_id click_id attribution sub_id notice test "
+		"receipt_id"
 	},
 	[ST_EVENT_IDS] = {
 		"int[] u text[] text[]",
@@ -209,26 +203,11 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	},
 	/* In key order: two batches that create the same orders wait for each other, never in a circle. */
 	[ST_CREATE] = {
-		"u u text[] text[] bool[] text[] bool[] u u u text[] bigint[] text[] bigint[] bigint[] bigint[] text[] u"
-		" numeric[] text[] numeric[] timestamptz[] text[] text[] text[] text[] text[] text[]",
-		"INSERT INTO postback.conversion (id, brand_id, order_ref, goal, goal_given, status, test, offer_id, publisher_id,"
-		"   click_id, attribution, value, currency, sale_value, commission, fee, commission_currency, terms_id,"
-		"   fee_percent, fee_of, fx_rate, hold_until, external_transaction_id, sub_id, subs, promo_code, reason, notice)"
-		" SELECT id, brand_id, order_ref, goal, goal_given, status, test, offer_id, publisher_id,"
-		"   click_id, attribution, value, currency, sale_value, commission, fee, commission_currency, terms_id,"
-		"   fee_percent, fee_of, fx_rate, hold_until, external_transaction_id, sub_id, subs::text[], promo_code, reason,"
-		"   notice"
-		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		"   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		"   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
-		"   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
-		"   pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20),"
-		"   pg_catalog.unnest($21), pg_catalog.unnest($22), pg_catalog.unnest($23), pg_catalog.unnest($24),"
-		"   pg_catalog.unnest($25), pg_catalog.unnest($26), pg_catalog.unnest($27), pg_catalog.unnest($28))"
-		"   AS k (id, brand_id, order_ref, goal, goal_given, status, test, offer_id, publisher_id,"
-		"   click_id, attribution, value, currency, sale_value, commission, fee, commission_currency, terms_id,"
-		"   fee_percent, fee_of, fx_rate, hold_until, external_transaction_id, sub_id, subs, promo_code, reason, notice)"
-		" ON CONFLICT (brand_id, order_ref, goal) DO NOTHING RETURNING id"
+		.table = "conversion",
+		.columns =
+		"id brand_id order_ref goal goal_given status test offer_id publisher_id click_id attribution "
+		"value currency sale_value commission fee commission_currency terms_id fee_percent fee_of "
+		"fx_rate hold_until external_transaction_id sub_id subs promo_code reason notice"
 	},
 	/* Takes back what this transaction has just created for an order that somebody else created meanwhile. */
 	[ST_UNCREATE] = {
@@ -253,20 +232,15 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		" WHERE c.id = k.id"
 	},
 	[ST_HISTORY] = {
-		"u u u text[] text[] bigint[] bigint[] bigint[] bigint[] bigint[] bigint[] text[] text[] text[] u text[] text[]",
-		"INSERT INTO postback.history"
-		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
-		"   pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
-		"   pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15),"
-		"   pg_catalog.unnest($16), pg_catalog.unnest($17))"
+		.table = "history",
+		.columns =
+		"id brand_id conversion_id from_status to_status from_value to_value from_commission "
+		"to_commission from_fee to_fee currency actor role receipt_id reason notice"
 	},
 	[ST_LEDGER] = {
-		"u u u text[] text[] bigint[] text[] text[] u",
-		"INSERT INTO postback.ledger"
-		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
-		"   pg_catalog.unnest($8), pg_catalog.unnest($9))"
+		.table = "ledger",
+		.columns =
+		"id brand_id publisher_id from_account to_account amount currency kind conversion_id"
 	},
 	/* Transactions that move a prepaid brand's money go one after another, so that the limit is seen exactly. */
 	[ST_LOCK_PREPAID] = {
@@ -274,10 +248,9 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"SELECT b.id FROM postback.brand b WHERE b.id = ANY ($1) AND b.prepaid ORDER BY b.id FOR NO KEY UPDATE"
 	},
 	[ST_BALANCE] = {
-		"u u text[] u text[] bigint[]",
-		"INSERT INTO postback.balance"
-		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))"
+		.table = "balance",
+		.columns =
+		"id brand_id account publisher_id currency amount"
 	},
 	[ST_EXHAUST] = {
 		"u",
@@ -386,35 +359,21 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		" WHERE d.seq IS NOT NULL"
 	},
 	[ST_DELIVER] = {
-		"u u u u u u u u text[] text[] bigint[] bigint[] text[] text[] int[] bool[] text[] text[] text[] text[] timestamptz[]"
-		" text[] text[]",
-		"INSERT INTO postback.delivery (id, brand_id, callback_id, conversion_id, event_id, click_id, offer_id, publisher_id, goal,"
-		"   status, payout, revenue, currency, notice, seq, test, method, url, headers, body, due_at, state, error)"
-		" SELECT id, brand_id, callback_id, conversion_id, event_id, click_id, offer_id, publisher_id, goal,"
-		"   status, payout, revenue, currency, notice, seq, test, method, url, headers::text[], body, due_at, state, error"
-		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		"   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		"   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
-		"   pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
-		"   pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20),"
-		"   pg_catalog.unnest($21), pg_catalog.unnest($22), pg_catalog.unnest($23))"
-		"   AS k (id, brand_id, callback_id, conversion_id, event_id, click_id, offer_id, publisher_id, goal,"
-		"   status, payout, revenue, currency, notice, seq, test, method, url, headers, body, due_at, state, error)"
+		.table = "delivery",
+		.columns =
+		"id brand_id callback_id conversion_id event_id click_id offer_id publisher_id goal status "
+		"payout revenue currency notice seq test method url headers body due_at state error"
 	},
 	[ST_QUEUE] = {
-		"u u u int[] text[] timestamptz[]",
-		"INSERT INTO postback.delivery_due (delivery_id, callback_id, conversion_id, seq, endpoint, due_at)"
-		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))"
+		.table = "delivery_due",
+		.columns =
+		"delivery_id callback_id conversion_id seq endpoint due_at"
 	},
 	[ST_RECEIPTS] = {
-		"u u u text[] text[] text[] text[] inet[] smallint[] text[] text[] text[] text[] text[] u u u text[] real[]",
-		"INSERT INTO postback.receipt"
-		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
-		"   pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
-		"   pg_catalog.unnest($12), pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15),"
-		"   pg_catalog.unnest($16), pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19))"
+		.table = "receipt",
+		.columns =
+		"id brand_id token_id method query body content_type remote http_status result code parameter "
+		"warning order_ref conversion_id event_id replay_of cookie milliseconds"
 	},
 	[ST_LINKS] = {
 		"text[]",
@@ -445,23 +404,15 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"     AND (x.id >= k.oldest) IS TRUE LIMIT 1) c"
 	},
 	[ST_INSERT_CLICKS] = {
-		"u u u u text[] bigint[] bigint[] bigint[] bool[] text[] text[] text[] bool[]",
-		"INSERT INTO postback.click (id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash, visitor_hash,"
-		"   is_unique, external_transaction_id, sub_id, subs, truncated)"
-		" SELECT id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash, visitor_hash,"
-		"   is_unique, external_transaction_id, sub_id, subs::text[], truncated"
-		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		"   pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		"   pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
-		"   pg_catalog.unnest($13))"
-		"   AS k (id, brand_id, offer_id, publisher_id, link_code, address_hash, agent_hash, visitor_hash,"
-		"   is_unique, external_transaction_id, sub_id, subs, truncated)"
+		.table = "click",
+		.columns =
+		"id brand_id offer_id publisher_id link_code address_hash agent_hash visitor_hash is_unique "
+		"external_transaction_id sub_id subs truncated"
 	},
 	[ST_INSERT_CLICK_DETAILS] = {
-		"u u inet[] text[] text[] text[]",
-		"INSERT INTO postback.click_detail"
-		" SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		"   pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))"
+		.table = "click_detail",
+		.columns =
+		"id brand_id ip user_agent country referrer"
 	},
 };
 
@@ -482,7 +433,7 @@ static Oid	plans_schema = InvalidOid;
 struct Rows
 {
 	Statement	statement;
-	const KeptPlan *plan;
+	int			column_count;
 	int			capacity;
 	int			count;
 	int			column;			/* next to be put */
@@ -568,18 +519,32 @@ statements_end(int level)
 	SPI_finish();
 }
 
+static int
+word_count(const char *text)
+{
+	int			count = 0;
+
+	while (*text != '\0')
+	{
+		text += strcspn(text, " ");
+		text += strspn(text, " ");
+		count++;
+	}
+	return count;
+}
+
 Rows *
 rows_begin(Statement statement, int capacity)
 {
 	Rows	   *rows = palloc(sizeof(Rows));
 
 	rows->statement = statement;
-	rows->plan = plan_of(statement);
+	rows->column_count = word_count(statements[statement].table != NULL ? statements[statement].columns : statements[statement].types);
 	rows->capacity = Max(capacity, 1);
 	rows->count = 0;
-	rows->column = rows->plan->column_count;
-	rows->values = palloc(sizeof(Datum) * rows->capacity * rows->plan->column_count);
-	rows->nulls = palloc(sizeof(bool) * rows->capacity * rows->plan->column_count);
+	rows->column = rows->column_count;
+	rows->values = palloc(sizeof(Datum) * rows->capacity * rows->column_count);
+	rows->nulls = palloc(sizeof(bool) * rows->capacity * rows->column_count);
 	return rows;
 }
 
@@ -588,10 +553,10 @@ static void
 rows_grow(Rows *rows)
 {
 	int			capacity = rows->capacity * 2;
-	Datum	   *values = palloc(sizeof(Datum) * capacity * rows->plan->column_count);
-	bool	   *nulls = palloc(sizeof(bool) * capacity * rows->plan->column_count);
+	Datum	   *values = palloc(sizeof(Datum) * capacity * rows->column_count);
+	bool	   *nulls = palloc(sizeof(bool) * capacity * rows->column_count);
 
-	for (int c = 0; c < rows->plan->column_count; c++)
+	for (int c = 0; c < rows->column_count; c++)
 	{
 		memcpy(values + c * capacity, rows->values + c * rows->capacity, sizeof(Datum) * rows->count);
 		memcpy(nulls + c * capacity, rows->nulls + c * rows->capacity, sizeof(bool) * rows->count);
@@ -606,7 +571,7 @@ rows_grow(Rows *rows)
 void
 rows_next(Rows *rows)
 {
-	Assert(rows->column == rows->plan->column_count);
+	Assert(rows->column == rows->column_count);
 	if (rows->count == rows->capacity)
 		rows_grow(rows);
 	rows->count++;
@@ -624,7 +589,7 @@ put_datum(Rows *rows, Datum value, bool is_null)
 {
 	int			at = rows->column * rows->capacity + rows->count - 1;
 
-	Assert(rows->column < rows->plan->column_count);
+	Assert(rows->column < rows->column_count);
 	rows->values[at] = value;
 	rows->nulls[at] = is_null;
 	rows->column++;
@@ -681,16 +646,47 @@ put_timestamp(Rows *rows, TimestampTz value)
 	put_datum(rows, TimestampTzGetDatum(value), false);
 }
 
+/* The rows of an insertion. */
+static InsertRows
+insert_rows_of(const Rows *rows)
+{
+	Assert(rows->column == rows->column_count);
+	Assert(statements[rows->statement].table != NULL);
+	return (InsertRows) {rows->column_count, rows->count, rows->capacity, rows->values, rows->nulls};
+}
+
+uint64
+rows_insert_new(Rows *rows, bool *inserted)
+{
+	const StatementText *text = &statements[rows->statement];
+	InsertRows	values = insert_rows_of(rows);
+
+	return rows->count == 0 ? 0 : insert_rows_unless_exist(text->table, text->columns, &values, inserted);
+}
+
+static uint64
+rows_insert(Rows *rows)
+{
+	const StatementText *text = &statements[rows->statement];
+	InsertRows	values = insert_rows_of(rows);
+
+	insert_rows(text->table, text->columns, &values);
+	return rows->count;
+}
+
 uint64
 rows_execute(Rows *rows)
 {
-	const KeptPlan *plan = rows->plan;
+	const KeptPlan *plan;
 	Datum		arguments[MAX_COLUMNS];
 	int			lower = 1;
 	int			result;
 
 	if (rows->count == 0)
 		return 0;
+	if (statements[rows->statement].table != NULL)
+		return rows_insert(rows);
+	plan = plan_of(rows->statement);
 	Assert(rows->column == plan->column_count);
 	for (int c = 0; c < plan->column_count; c++)
 		arguments[c] = PointerGetDatum(construct_md_array(rows->values + c * rows->capacity,

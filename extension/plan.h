@@ -96,6 +96,9 @@ extern void put_timestamp(Rows *rows, TimestampTz value);
  */
 extern uint64 rows_execute(Rows *rows);
 
+/* Inserts rows without those that exist already; says of each whether it did, and returns how many. */
+extern uint64 rows_insert_new(Rows *rows, bool *inserted);
+
 /* One row being read, column by column. Values live until statements_end, or as long as the tuple. */
 typedef struct Record
 {
