@@ -705,6 +705,7 @@ firings_write(Firing *firings, int count)
 		if (request.too_long)
 			continue;
 		rows_next(queue);
+		put_bool(queue, due_at > now);
 		put_ulid(queue, &firing->id);
 		put_ulid(queue, &firing->callback->id);
 		put_ulid(queue, conversion_of(firing));

@@ -367,7 +367,7 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	[ST_QUEUE] = {
 		.table = "delivery_due",
 		.columns =
-		"delivery_id callback_id conversion_id seq endpoint due_at"
+		"waiting delivery_id callback_id conversion_id seq endpoint due_at"
 	},
 	[ST_RECEIPTS] = {
 		.table = "receipt",

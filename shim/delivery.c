@@ -22,9 +22,10 @@ const DbStatement delivery_statements[DELIVERY_STATEMENTS] = {
 	},
 	[DELIVERY_SETTLE] = {
 		.name = "settle",
-		.sql = "SELECT postback.settle($1, $2::text[]::postback.ulid[], $3, $4, $5, $6, $7, $8, $9)",
-		.types = {DB_TEXT, DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_INT_ARRAY, DB_TEXT_ARRAY, DB_INT_ARRAY, DB_INT_ARRAY,
-		DB_INET_ARRAY, DB_TEXT_ARRAY, DB_END},
+		.sql = "SELECT postback.settle($1, $2::text[]::postback.ulid[], $3::text[]::postback.ulid[], $4, $5, $6, $7, $8, $9,"
+		" $10)",
+		.types = {DB_TEXT, DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_INT_ARRAY, DB_TEXT_ARRAY, DB_INT_ARRAY,
+		DB_INT_ARRAY, DB_INET_ARRAY, DB_TEXT_ARRAY, DB_END},
 	},
 };
 
@@ -40,7 +41,7 @@ enum ClaimArgument
 
 enum SettleArgument
 {
-	SETTLE_SENDER, SETTLE_ATTEMPT_IDS, SETTLE_OUTCOMES, SETTLE_HTTP_CODES, SETTLE_ERRORS, SETTLE_RETRY_AFTERS,
+	SETTLE_SENDER, SETTLE_DELIVERY_IDS, SETTLE_ATTEMPT_IDS, SETTLE_OUTCOMES, SETTLE_HTTP_CODES, SETTLE_ERRORS, SETTLE_RETRY_AFTERS,
 	SETTLE_MILLISECONDS, SETTLE_ADDRESSES, SETTLE_RESPONSES
 };
 
@@ -281,6 +282,7 @@ add_int_or_null(DbArguments *arguments, int index, int value, int least)
 void
 settle_add(DbArguments *arguments, const Delivery *delivery)
 {
+	db_add_text(arguments, SETTLE_DELIVERY_IDS, pb_slice(delivery->delivery_id));
 	db_add_text(arguments, SETTLE_ATTEMPT_IDS, pb_slice(delivery->attempt_id));
 	db_add_text(arguments, SETTLE_OUTCOMES, pb_slice(delivery_outcome_name(delivery->outcome)));
 	add_int_or_null(arguments, SETTLE_HTTP_CODES, delivery->http_code, 1);

@@ -98,6 +98,6 @@ SELECT k.name, c.sub_id, d.seq FROM postback.delivery d JOIN postback.callback k
 -- They go through the queue like all others.
 UPDATE postback.delivery_due SET due_at = 'infinity' WHERE delivery_id <= :'before';
 SELECT attempt, method, regexp_replace(url, 'clk_\w{26}', 'CLICK') AS url FROM postback.claim('events', 10) ORDER BY url;
-SELECT postback.settle('events', ARRAY(SELECT attempt_id FROM postback.delivery_due WHERE sender = 'events'), '{response,response,response}', '{200,200,200}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}', '{1,1,1}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}');
+SELECT postback.settle('events', ARRAY(SELECT delivery_id FROM postback.delivery_due WHERE sender = 'events' ORDER BY delivery_id), ARRAY(SELECT attempt_id FROM postback.delivery_due WHERE sender = 'events' ORDER BY delivery_id), '{response,response,response}', '{200,200,200}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}', '{1,1,1}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}');
 SELECT DISTINCT state, attempts, http_code FROM postback.deliveries WHERE id > :'before';
 SELECT * FROM postback.audit();

@@ -45,11 +45,12 @@ CREATE FUNCTION pg_temp.deliver(code integer DEFAULT 200, milliseconds integer D
 DECLARE
     total bigint := 0;
     claimed postback.ulid[];
+    deliveries postback.ulid[];
 BEGIN
     LOOP
-        SELECT array_agg(c.attempt_id) INTO claimed FROM postback.claim('test', 100) c;
+        SELECT array_agg(c.attempt_id), array_agg(c.delivery_id) INTO claimed, deliveries FROM postback.claim('test', 100) c;
         EXIT WHEN claimed IS NULL;
-        PERFORM postback.settle('test', claimed, array_fill('response'::text, ARRAY[cardinality(claimed)]), array_fill(code, ARRAY[cardinality(claimed)]),
+        PERFORM postback.settle('test', deliveries, claimed, array_fill('response'::text, ARRAY[cardinality(claimed)]), array_fill(code, ARRAY[cardinality(claimed)]),
             array_fill(NULL::text, ARRAY[cardinality(claimed)]), array_fill(NULL::integer, ARRAY[cardinality(claimed)]), array_fill(milliseconds, ARRAY[cardinality(claimed)]),
             array_fill('192.0.2.7'::inet, ARRAY[cardinality(claimed)]), array_fill(''::text, ARRAY[cardinality(claimed)]));
         total := total + cardinality(claimed);

@@ -39,7 +39,7 @@ END $$;
 -- settles the newest claim, by that sender, of that order's delivery to that callback
 CREATE FUNCTION pg_temp.tell(by text, "order" text, callback text, outcome text, code integer DEFAULT NULL, error text DEFAULT NULL,
                              retry_after integer DEFAULT NULL) RETURNS integer LANGUAGE sql AS $$
-    SELECT postback.settle(tell.by, ARRAY[c.attempt_id], ARRAY[tell.outcome], ARRAY[tell.code], ARRAY[tell.error],
+    SELECT postback.settle(tell.by, ARRAY[c.delivery_id], ARRAY[c.attempt_id], ARRAY[tell.outcome], ARRAY[tell.code], ARRAY[tell.error],
                            ARRAY[tell.retry_after], ARRAY[7], ARRAY['192.0.2.7'::inet], ARRAY['body'])
     FROM claimed c JOIN pg_temp.log l ON l.id = c.delivery_id
     WHERE c.by = tell.by AND l."order" = tell."order" AND l.callback = tell.callback ORDER BY c.n DESC LIMIT 1
@@ -72,7 +72,7 @@ FROM postback.attempt a JOIN pg_temp.log l ON l.id = a.delivery_id;
 SELECT xmin = :'before' AS callback_untouched FROM postback.callback WHERE id = :'a';
 -- settling twice has no effect, nor does settling what never was
 SELECT pg_temp.tell('s1', '1', 'a', 'response', 500);
-SELECT postback.settle('s1', ARRAY[postback.new_ulid()], '{response}', '{200}', '{NULL}', '{NULL}', '{1}', '{NULL}', '{NULL}');
+SELECT postback.settle('s1', ARRAY[postback.new_ulid()], ARRAY[postback.new_ulid()], '{response}', '{200}', '{NULL}', '{NULL}', '{1}', '{NULL}', '{NULL}');
 SELECT "order", state, attempts, http_code FROM pg_temp.log;
 SELECT count(*) FROM postback.attempt a JOIN pg_temp.log l ON l.id = a.delivery_id;
 
@@ -242,19 +242,19 @@ SELECT postback.enable_callback('00000000000000000000000001');
 SELECT pg_temp.later();
 UPDATE postback.callback SET failing_since = now() - interval '4 days 23 hours' WHERE id = :'a';
 SELECT count(*) FROM pg_temp.take('s1', 1);
-SELECT "order" AS failing FROM pg_temp.log WHERE leased AND due_at > now() \gset
+SELECT l."order" AS failing FROM claimed c JOIN pg_temp.log l ON l.id = c.delivery_id ORDER BY c.n DESC LIMIT 1 \gset
 SELECT pg_temp.tell('s1', :'failing', 'a', 'error', error => 'no route to host');
 SELECT enabled, failing_since < now() - interval '4 days' AS still_failing FROM postback.callback WHERE id = :'a';
 UPDATE postback.callback SET failing_since = '2026-01-01 00:00:00+00' WHERE id = :'a';
 SELECT pg_temp.later();
 SELECT count(*) FROM pg_temp.take('s1', 10);
-SELECT postback.settle('s1', array_agg(attempt_id), array_agg('response'::text), array_agg(CASE n WHEN 1 THEN 200 ELSE 500 END), NULL, NULL, NULL, NULL, NULL)
-FROM (SELECT attempt_id, row_number() OVER () AS n FROM postback.delivery_due WHERE attempt_id IS NOT NULL) s;
+SELECT postback.settle('s1', array_agg(delivery_id), array_agg(attempt_id), array_agg('response'::text), array_agg(CASE n WHEN 1 THEN 200 ELSE 500 END), NULL, NULL, NULL, NULL, NULL)
+FROM (SELECT delivery_id, attempt_id, row_number() OVER () AS n FROM postback.delivery_due WHERE attempt_id IS NOT NULL) s;
 SELECT enabled, failing_since FROM postback.callback WHERE id = :'a';
 UPDATE postback.callback SET failing_since = '2026-01-01 00:00:00+00' WHERE id = :'a';
 SELECT pg_temp.later();
 SELECT count(*) FROM pg_temp.take('s1', 10);
-SELECT postback.settle('s1', array_agg(attempt_id), array_agg('error'::text), NULL, array_agg('timeout'::text), NULL, NULL, NULL, NULL)
+SELECT postback.settle('s1', array_agg(delivery_id), array_agg(attempt_id), array_agg('error'::text), NULL, array_agg('timeout'::text), NULL, NULL, NULL, NULL)
 FROM postback.delivery_due WHERE attempt_id IS NOT NULL;
 SELECT enabled, disabled_reason FROM postback.callback WHERE id = :'a';
 
@@ -302,3 +302,29 @@ DELETE FROM postback.callback WHERE id = :'late';
 SELECT u, postback.endpoint_of(u) FROM unnest('{https://A.example/x,http://a.example?x,HTTPS://a.example:8443#x,http://a.example.:81,https://[2001:DB8::1]/x,http://[::1]:81,https://a.example/x:1/y@z,ftp://a.example/}'::text[]) u;
 
 SELECT * FROM postback.audit();
+
+-- what is not due stands apart; a claim brings over what has fallen due, oldest first, and what a snapshot that stays open keeps
+-- from being vacuumed is left behind when the table is written anew
+DELETE FROM postback.delivery_due;
+SELECT postback.create_callback('apart', 'https://apart.example/', offer => :'offer', statuses => '{any}', delay => '1 hour') AS apart \gset
+SELECT pg_temp.send(:'token', 'order=apart&value=1000&click_id=' || :'click_id');
+SELECT q.tableoid::regclass AS stands, q.due_at - now() > interval '59 min' AS in_an_hour
+FROM postback.delivery_due q WHERE q.callback_id = :'apart';
+SELECT count(*) FROM postback.claim('s1', 10);
+SELECT q.tableoid::regclass AS stands FROM postback.delivery_due q WHERE q.callback_id = :'apart';
+UPDATE postback.delivery_due SET due_at = now() WHERE callback_id = :'apart';
+SELECT count(*) FROM postback.claim('s1', 10);
+SELECT q.tableoid::regclass AS stands, q.sender FROM postback.delivery_due q WHERE q.callback_id = :'apart';
+SELECT pg_relation_size('postback.delivery_due_now') < 1000000 AS small, postback.compact_due() AS compacted;
+BEGIN; -- which keeps vacuum away
+INSERT INTO postback.delivery_due (delivery_id, callback_id, seq, endpoint, due_at)
+SELECT postback.new_ulid(), :'apart', 1, 'apart.example:443', now() FROM generate_series(1, 200000);
+SELECT postback.compact_due() AS compacted; -- as many as these would take too long
+DELETE FROM postback.delivery_due WHERE sender IS NULL;
+SET postback_queue.compact_above = '';
+SELECT pg_relation_size('postback.delivery_due_now') > 32 * 1024 * 1024 AS large;
+SELECT count(*) FROM postback.claim('s1', 10);
+COMMIT;
+SELECT pg_relation_size('postback.delivery_due_now') < 1000000 AS small;
+SELECT q.tableoid::regclass AS stands, q.sender, q.attempt_id IS NOT NULL AS leased FROM postback.delivery_due q;
+DELETE FROM postback.delivery_due;

@@ -70,7 +70,7 @@ RESET ROLE;
 -- postback_sender: claims and settles
 SET ROLE regress_sender;
 SELECT count(*) > 0 AS claimed FROM postback.claim('s', 1000);
-SELECT postback.settle('s', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}');
+SELECT postback.settle('s', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}');
 SELECT count(*) FROM postback.delivery_due;
 SELECT * FROM postback.receive(:'my_token', 'order=X&value=1');
 RESET ROLE;

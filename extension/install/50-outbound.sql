@@ -29,7 +29,7 @@ CREATE TABLE postback.delivery (
     error           text,
     sent_at         timestamptz
 ) PARTITION BY RANGE (id);
-CREATE TABLE postback.delivery_default PARTITION OF postback.delivery DEFAULT WITH (fillfactor = 80);
+CREATE TABLE postback.delivery_default PARTITION OF postback.delivery DEFAULT WITH (fillfactor = 50);
 ALTER TABLE postback.delivery_default ADD PRIMARY KEY (id);
 CREATE INDEX ON postback.delivery_default (conversion_id, callback_id);
 COMMENT ON TABLE postback.delivery IS 'One postback to be sent: decided and rendered in the transaction that caused it; the id is the stable delivery id';
@@ -44,7 +44,8 @@ COMMENT ON COLUMN postback.delivery.error IS 'Of the last attempt, or why it was
 COMMENT ON COLUMN postback.delivery.sent_at IS 'When the last attempt ended';
 
 CREATE TABLE postback.delivery_due (
-    delivery_id   postback.ulid PRIMARY KEY,
+    waiting       boolean NOT NULL DEFAULT false,
+    delivery_id   postback.ulid NOT NULL,
     callback_id   postback.ulid NOT NULL,
     conversion_id postback.ulid,
     seq           integer NOT NULL,
@@ -54,11 +55,28 @@ CREATE TABLE postback.delivery_due (
     attempt_id    postback.ulid,
     leased_until  timestamptz,
     sender        text
-);
-CREATE INDEX delivery_due_endpoint_idx ON postback.delivery_due (endpoint, due_at);
-CREATE INDEX delivery_due_conversion_idx ON postback.delivery_due (conversion_id, callback_id, seq);
-CREATE UNIQUE INDEX delivery_due_attempt_idx ON postback.delivery_due (attempt_id) WHERE attempt_id IS NOT NULL;
+) PARTITION BY LIST (waiting);
+
+-- What is due, and in flight.  Every row is updated once, by its claim: the page has room for that beside it, and no indexed
+-- column changes.
+CREATE TABLE postback.delivery_due_now PARTITION OF postback.delivery_due FOR VALUES IN (false)
+    WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+ALTER TABLE postback.delivery_due_now ADD PRIMARY KEY (delivery_id);
+CREATE INDEX delivery_due_now_endpoint_idx ON postback.delivery_due_now (endpoint, due_at);
+CREATE INDEX delivery_due_now_conversion_idx ON postback.delivery_due_now (conversion_id, callback_id, seq);
+
+-- What is delayed, backs off or is paused, however much: claim() looks at what has fallen due alone.
+CREATE TABLE postback.delivery_due_later PARTITION OF postback.delivery_due FOR VALUES IN (true)
+    WITH (autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE postback.delivery_due_later ADD PRIMARY KEY (delivery_id);
+CREATE INDEX delivery_due_later_due_idx ON postback.delivery_due_later (due_at);
+CREATE INDEX delivery_due_later_conversion_idx ON postback.delivery_due_later (conversion_id, callback_id, seq);
+CREATE INDEX delivery_due_later_callback_idx ON postback.delivery_due_later (callback_id);
+
 COMMENT ON TABLE postback.delivery_due IS 'The queue: one short row per delivery that is not finished; claim() leases, settle() removes or moves on';
+COMMENT ON COLUMN postback.delivery_due.waiting IS 'Was not due when it was last looked at: claim() sets it to false when due_at has come';
+COMMENT ON TABLE postback.delivery_due_now IS 'The deliveries that are due, those in flight among them';
+COMMENT ON TABLE postback.delivery_due_later IS 'The deliveries that are due later: delayed, backing off, or of a disabled callback (infinity)';
 COMMENT ON COLUMN postback.delivery_due.endpoint IS 'host:port, what connection caps and the breaker go by';
 COMMENT ON COLUMN postback.delivery_due.attempt_id IS 'Names the current lease; settle() answers to it';
 

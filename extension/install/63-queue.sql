@@ -1,13 +1,14 @@
 -- The outbound queue: what senders claim and settle.
 --
--- A delivery in the queue has a row in delivery_due; it is claimable when due_at has come.  A claim sets due_at to the end
--- of its lease, so that claimed rows are out of the way until then, and come back by themselves when a sender is killed.
+-- A delivery in the queue has a row in delivery_due: in delivery_due_later until it falls due, then in delivery_due_now.  A
+-- claim leases it: until the lease ends it is out of the way, then it comes back by itself, should the sender have been killed.
+-- Rows change sides by DELETE and INSERT, not by UPDATE of waiting: who waits for a row finds it gone, where an UPDATE would
+-- have him fail.
 --
 -- The planner settings of claim() and settle() pin the one plan that is right at any size: index look-ups, row by row,
 -- planned once.  Without them an empty or never analysed table would be read as a whole.
 
 -- The queue is short and turns over quickly.
-ALTER TABLE postback.delivery_due SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 ALTER TABLE postback.balance SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
 CREATE FUNCTION postback.retry_delay(attempts integer) RETURNS interval
@@ -42,6 +43,58 @@ CREATE FUNCTION postback.auth_header(auth jsonb) RETURNS text
 $$;
 COMMENT ON FUNCTION postback.auth_header(jsonb) IS 'The Authorization header of callback.auth, or null';
 
+CREATE FUNCTION postback.wake_deliveries(at timestamptz, at_least integer) RETURNS void
+    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    WITH due AS (
+        DELETE FROM postback.delivery_due_later q
+        WHERE q.delivery_id = ANY (ARRAY(
+            SELECT x.delivery_id
+            FROM postback.delivery_due_later x
+            WHERE x.due_at <= wake_deliveries.at
+            ORDER BY x.due_at
+            LIMIT greatest(4096, at_least)
+            FOR UPDATE SKIP LOCKED))
+        RETURNING q.*
+    )
+    INSERT INTO postback.delivery_due_now (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+    SELECT d.delivery_id, d.callback_id, d.conversion_id, d.seq, d.endpoint, d.due_at, d.attempts
+    FROM due d
+$$;
+COMMENT ON FUNCTION postback.wake_deliveries(timestamptz, integer) IS
+    'Moves what has fallen due by then from delivery_due_later to delivery_due_now, some thousand at a time, oldest first';
+
+CREATE FUNCTION postback.compact_due() RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
+DECLARE
+    size bigint := pg_relation_size('postback.delivery_due_now');
+    floor bigint := 32 * 1024 * 1024;
+    live postback.delivery_due_now[];
+BEGIN
+    IF size <= greatest(floor, coalesce(nullif(current_setting('postback_queue.compact_above', true), '')::bigint, 0)) THEN
+        RETURN false;
+    END IF;
+    -- What cannot be compacted now is looked at again when it has grown by half.
+    PERFORM set_config('postback_queue.compact_above', (size + size / 2)::text, false);
+    IF (SELECT count(*) FROM (SELECT FROM postback.delivery_due_now LIMIT 20001) q) > 20000 THEN
+        RETURN false;
+    END IF;
+    BEGIN
+        LOCK TABLE ONLY postback.delivery_due_now IN ACCESS EXCLUSIVE MODE;
+        SELECT array_agg(q) INTO live FROM postback.delivery_due_now q;
+        TRUNCATE postback.delivery_due_now;
+        INSERT INTO postback.delivery_due_now SELECT * FROM unnest(live);
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN false;
+    END;
+    PERFORM set_config('postback_queue.compact_above', '', false);
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION postback.compact_due() IS
+'Writes delivery_due_now anew when it is over 32 MB for at most 20,000 rows: a snapshot that stays open, a long report''s, keeps
+vacuum from using the space of finished deliveries again, and every claim would read past them. Returns whether it did. Waits at
+most 100 ms for those who are at the table; what such a snapshot''s owner reads of the queue later is empty.';
+
 CREATE FUNCTION postback.claim(
     sender text, max_items integer, lease interval DEFAULT '60 s', full_endpoints text[] DEFAULT NULL,
     per_endpoint integer DEFAULT 64)
@@ -56,39 +109,37 @@ CREATE FUNCTION postback.claim(
 DECLARE
     at timestamptz;
     start text := coalesce(current_setting('postback_queue.last_endpoint', true), '');
-    picked postback.ulid[];
-    last text;
 BEGIN
     -- One claim at a time: what is in flight is then known exactly.
     PERFORM pg_advisory_xact_lock(hashtext('postback'), 2);
     at := clock_timestamp();
+    PERFORM postback.compact_due();
+    PERFORM postback.wake_deliveries(at, max_items);
 
+    RETURN QUERY
     -- Endpoint after endpoint in a ring that goes on where this session's last claim ended, so that none is starved.
     WITH RECURSIVE onwards AS (
-        (SELECT q.endpoint FROM postback.delivery_due q WHERE q.endpoint > start ORDER BY q.endpoint LIMIT 1)
+        (SELECT q.endpoint FROM postback.delivery_due_now q WHERE q.endpoint > start ORDER BY q.endpoint LIMIT 1)
         UNION ALL
         SELECT n.endpoint
         FROM onwards o
-        CROSS JOIN LATERAL (SELECT q.endpoint FROM postback.delivery_due q
+        CROSS JOIN LATERAL (SELECT q.endpoint FROM postback.delivery_due_now q
                             WHERE q.endpoint > o.endpoint ORDER BY q.endpoint LIMIT 1) n
     ), around AS (
-        (SELECT q.endpoint FROM postback.delivery_due q WHERE q.endpoint <= start ORDER BY q.endpoint LIMIT 1)
+        (SELECT q.endpoint FROM postback.delivery_due_now q WHERE q.endpoint <= start ORDER BY q.endpoint LIMIT 1)
         UNION ALL
         SELECT n.endpoint
         FROM around o
-        CROSS JOIN LATERAL (SELECT q.endpoint FROM postback.delivery_due q
+        CROSS JOIN LATERAL (SELECT q.endpoint FROM postback.delivery_due_now q
                             WHERE q.endpoint > o.endpoint AND q.endpoint <= start ORDER BY q.endpoint LIMIT 1) n
-    )
-    SELECT array_agg(p.delivery_id), (array_agg(p.endpoint))[count(*)]
-    INTO picked, last
-    FROM (
-        SELECT d.delivery_id, e.endpoint
+    ), picked AS MATERIALIZED (
+        SELECT q.*
         FROM (SELECT o.endpoint FROM onwards o UNION ALL SELECT a.endpoint FROM around a) e
         CROSS JOIN LATERAL (
-            SELECT q.delivery_id
-            FROM postback.delivery_due q
+            SELECT q.ctid AS place, q.*
+            FROM postback.delivery_due_now q
             WHERE q.endpoint = e.endpoint
-              AND q.due_at <= at
+              AND q.due_at <= at AND (q.leased_until IS NULL OR q.leased_until <= at)
               -- Of one callback and conversion one at a time, and of those that are due the oldest.
               AND NOT EXISTS (
                   SELECT FROM postback.delivery_due s
@@ -98,22 +149,14 @@ BEGIN
               AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND c.enabled)
             ORDER BY q.due_at
             LIMIT per_endpoint
-            FOR UPDATE SKIP LOCKED) d
+            FOR UPDATE SKIP LOCKED) q
         WHERE full_endpoints IS NULL OR e.endpoint <> ALL (full_endpoints)
-        LIMIT max_items) p;
-    IF picked IS NULL THEN
-        RETURN;
-    END IF;
-    PERFORM set_config('postback_queue.last_endpoint', last, false);
-
-    RETURN QUERY
-    WITH item AS MATERIALIZED (
-        SELECT q.delivery_id, q.endpoint, q.attempts + 1 AS number, q.attempt_id AS lost_attempt_id, q.sender AS lost_sender,
-               d.brand_id, d.callback_id, d.method, d.url, d.headers, d.body, c.auth, d.state
-        FROM unnest(picked) AS k (id)
-        CROSS JOIN LATERAL (SELECT * FROM postback.delivery_due x WHERE x.delivery_id = k.id) q
-        CROSS JOIN LATERAL (SELECT * FROM postback.delivery x WHERE x.id = k.id) d
-        CROSS JOIN LATERAL (SELECT * FROM postback.callback x WHERE x.id = q.callback_id) c
+        LIMIT max_items
+    ), item AS MATERIALIZED (
+        SELECT q.place, q.delivery_id, q.endpoint, q.attempts + 1 AS number, q.attempt_id AS lost_attempt_id,
+               q.sender AS lost_sender, d.brand_id, d.callback_id, d.method, d.url, d.headers, d.body, d.state
+        FROM picked q
+        CROSS JOIN LATERAL (SELECT * FROM postback.delivery x WHERE x.id = q.delivery_id LIMIT 1) d
     ), misfit AS MATERIALIZED (
         -- After a delay the conditions are looked at again.
         SELECT m.delivery_id, m.reason
@@ -130,7 +173,7 @@ BEGIN
         FROM misfit m
         WHERE d.id = m.delivery_id
     ), unqueued AS (
-        DELETE FROM postback.delivery_due q
+        DELETE FROM postback.delivery_due_now q
         USING misfit m
         WHERE q.delivery_id = m.delivery_id
     ), begun AS (
@@ -139,11 +182,13 @@ BEGIN
         WHERE i.state = 'waiting' AND d.id = i.delivery_id
           AND NOT EXISTS (SELECT FROM misfit m WHERE m.delivery_id = i.delivery_id)
     ), leased AS (
-        UPDATE postback.delivery_due q
-        SET attempt_id = postback.new_ulid(), leased_until = at + claim.lease, due_at = at + claim.lease, sender = claim.sender
+        UPDATE postback.delivery_due_now q
+        SET attempt_id = postback.new_ulid(), leased_until = at + claim.lease, sender = claim.sender
         FROM item i
-        WHERE q.delivery_id = i.delivery_id AND NOT EXISTS (SELECT FROM misfit m WHERE m.delivery_id = i.delivery_id)
-        RETURNING q.attempt_id, q.delivery_id, q.endpoint, i.number, i.callback_id, i.method, i.url, i.headers, i.body, i.auth
+        WHERE q.ctid = i.place AND NOT EXISTS (SELECT FROM misfit m WHERE m.delivery_id = i.delivery_id)
+        RETURNING q.attempt_id, q.delivery_id, q.endpoint, i.number, i.callback_id, i.method, i.url, i.headers, i.body
+    ), place AS MATERIALIZED (
+        SELECT set_config('postback_queue.last_endpoint', (array_agg(p.endpoint))[count(*)], false) FROM picked p
     )
     SELECT l.attempt_id, l.delivery_id, l.endpoint,
            CASE l.method WHEN 'GET' THEN 'GET' ELSE 'POST' END,
@@ -153,13 +198,15 @@ BEGIN
                        THEN CASE l.method WHEN 'POST_JSON' THEN '{Content-Type: application/json}'::text[]
                                           ELSE '{Content-Type: application/x-www-form-urlencoded}' END
                        ELSE '{}' END
-               || CASE WHEN l.auth IS NULL THEN '{}' ELSE ARRAY[postback.auth_header(l.auth)] END,
+               || CASE WHEN c.auth IS NULL THEN '{}' ELSE ARRAY[postback.auth_header(c.auth)] END,
            l.body,
            ARRAY(SELECT s.secret FROM postback.callback_secret s
                  WHERE s.callback_id = l.callback_id AND s.valid_to > at
                  ORDER BY s.valid_to DESC, s.secret),
            l.number, 10000
-    FROM leased l;
+    FROM place
+    CROSS JOIN leased l
+    CROSS JOIN LATERAL (SELECT x.auth FROM postback.callback x WHERE x.id = l.callback_id LIMIT 1) c;
 END
 $$;
 COMMENT ON FUNCTION postback.claim(text, integer, interval, text[], integer) IS
@@ -169,7 +216,7 @@ Each row is a request ready to send and the secrets to sign it with; attempt_id 
 settled when the lease ends comes back. Never call it in a transaction that stays open: other senders wait for it.';
 
 CREATE FUNCTION postback.settle(
-    sender text, attempt_ids postback.ulid[], outcomes text[], http_codes integer[], errors text[], retry_afters integer[],
+    sender text, delivery_ids postback.ulid[], attempt_ids postback.ulid[], outcomes text[], http_codes integer[], errors text[], retry_afters integer[],
     milliseconds integer[], addresses inet[], responses text[])
     RETURNS integer
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER
@@ -182,18 +229,20 @@ DECLARE
     sent integer := coalesce(cardinality(attempt_ids), 0);
 BEGIN
     WITH item AS MATERIALIZED (
-        SELECT k.attempt_id, k.outcome, k.http_code, left(k.error, 1000) AS error, k.milliseconds, k.address,
+        SELECT q.ctid AS place, k.attempt_id, k.outcome, k.http_code, left(k.error, 1000) AS error, k.milliseconds, k.address,
                left(k.response, 2048) AS response, k.retry_after,
                q.delivery_id, q.callback_id, q.conversion_id, q.seq, q.attempts + 1 AS number, q.endpoint,
                c.enabled, c.every_status, c.failing_since,
                k.outcome = 'response' AND k.http_code IS NOT NULL
                AND CASE c.success_codes WHEN '200-299' THEN k.http_code BETWEEN 200 AND 299
                                         ELSE postback.is_success(c.success_codes, k.http_code) END AS success
-        FROM ROWS FROM (unnest(settle.attempt_ids), unnest(settle.outcomes), unnest(settle.http_codes), unnest(settle.errors),
-                        unnest(settle.retry_afters), unnest(settle.milliseconds), unnest(settle.addresses), unnest(settle.responses))
-             AS k (attempt_id, outcome, http_code, error, retry_after, milliseconds, address, response)
-        CROSS JOIN LATERAL (SELECT * FROM postback.delivery_due x WHERE x.attempt_id = k.attempt_id FOR UPDATE) q
-        LEFT JOIN LATERAL (SELECT * FROM postback.callback x WHERE x.id = q.callback_id) c ON true
+        FROM ROWS FROM (unnest(settle.delivery_ids), unnest(settle.attempt_ids), unnest(settle.outcomes), unnest(settle.http_codes),
+                        unnest(settle.errors), unnest(settle.retry_afters), unnest(settle.milliseconds), unnest(settle.addresses),
+                        unnest(settle.responses))
+             AS k (delivery_id, attempt_id, outcome, http_code, error, retry_after, milliseconds, address, response)
+        CROSS JOIN LATERAL (SELECT x.ctid, x.* FROM postback.delivery_due_now x
+                            WHERE x.delivery_id = k.delivery_id AND x.attempt_id = k.attempt_id FOR UPDATE) q
+        LEFT JOIN LATERAL (SELECT * FROM postback.callback x WHERE x.id = q.callback_id LIMIT 1) c ON true
     ), judged AS MATERIALIZED (
         SELECT i.*,
                CASE WHEN i.success THEN 'delivered'
@@ -216,18 +265,20 @@ BEGIN
                             FOR UPDATE SKIP LOCKED) o
         WHERE j.state = 'delivered' AND NOT j.every_status
           AND NOT EXISTS (SELECT FROM judged t WHERE t.delivery_id = o.delivery_id AND t.state IN ('delivered', 'failed', 'blocked'))
-    ), finished AS (
-        DELETE FROM postback.delivery_due q
-        USING (SELECT j.delivery_id FROM judged j WHERE j.state IN ('delivered', 'failed', 'blocked')
-               UNION SELECT o.delivery_id FROM older o) f
-        WHERE q.delivery_id = f.delivery_id
-    ), moved AS (
-        UPDATE postback.delivery_due q
-        SET due_at = j.next_at, attempt_id = NULL, leased_until = NULL, sender = NULL,
-            attempts = CASE j.state WHEN 'queued' THEN j.number ELSE q.attempts END
+    ), left_queue AS (
+        DELETE FROM postback.delivery_due_now q USING judged j WHERE q.ctid = j.place AND j.state <> 'released'
+    ), superseded_left AS (
+        DELETE FROM postback.delivery_due q USING older o WHERE q.delivery_id = o.delivery_id
+    ), released AS (
+        UPDATE postback.delivery_due_now q SET attempt_id = NULL, leased_until = NULL, sender = NULL
         FROM judged j
-        WHERE j.state IN ('queued', 'released') AND q.delivery_id = j.delivery_id
+        WHERE q.ctid = j.place AND j.state = 'released'
           AND NOT EXISTS (SELECT FROM older o WHERE o.delivery_id = j.delivery_id)
+    ), put_off AS (
+        INSERT INTO postback.delivery_due_later (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+        SELECT true, j.delivery_id, j.callback_id, j.conversion_id, j.seq, j.endpoint, j.next_at, j.number
+        FROM judged j
+        WHERE j.state = 'queued' AND NOT EXISTS (SELECT FROM older o WHERE o.delivery_id = j.delivery_id)
     ), told AS (
         UPDATE postback.delivery d
         SET state = CASE WHEN j.superseded THEN 'superseded' ELSE j.state END,
@@ -307,7 +358,7 @@ BEGIN
     RETURN settled;
 END
 $$;
-COMMENT ON FUNCTION postback.settle(text, postback.ulid[], text[], integer[], text[], integer[], integer[], inet[], text[]) IS
+COMMENT ON FUNCTION postback.settle(text, postback.ulid[], postback.ulid[], text[], integer[], text[], integer[], integer[], inet[], text[]) IS
 'Tells what came of claims, one element of each array per attempt: outcome response (with http_code), error, blocked (final)
 or released (not sent). Decides on delivered, retry (5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 10 h, +-20 %, Retry-After seconds if
 later, at most a day) or failed; disables callbacks on 410 and after five days without success; a success supersedes the
@@ -339,16 +390,29 @@ BEGIN
             NEW.disabled_reason := coalesce(NEW.disabled_reason, format('by %s', session_user));
         END IF;
     ELSIF NEW.enabled THEN
-        UPDATE postback.delivery_due q SET due_at = d.due_at
-        FROM postback.delivery d
-        WHERE q.callback_id = NEW.id AND q.due_at = 'infinity' AND d.id = q.delivery_id;
+        WITH awake AS (
+            DELETE FROM postback.delivery_due_later q
+            USING postback.delivery d
+            WHERE q.callback_id = NEW.id AND q.due_at = 'infinity' AND d.id = q.delivery_id
+            RETURNING d.due_at AS due_then, q.*
+        )
+        INSERT INTO postback.delivery_due (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+        SELECT a.due_then > now(), a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, a.due_then, a.attempts
+        FROM awake a;
     ELSE
+        UPDATE postback.delivery_due_later q SET due_at = 'infinity' WHERE q.callback_id = NEW.id AND q.due_at < 'infinity';
         -- What is in flight or being settled is left alone; settle() puts it off.
-        UPDATE postback.delivery_due q SET due_at = 'infinity'
-        FROM (SELECT x.delivery_id FROM postback.delivery_due x
-              WHERE x.callback_id = NEW.id AND (x.leased_until IS NULL OR x.leased_until <= now())
-              FOR UPDATE SKIP LOCKED) w
-        WHERE q.delivery_id = w.delivery_id;
+        WITH asleep AS (
+            DELETE FROM postback.delivery_due_now q
+            WHERE q.delivery_id = ANY (ARRAY(
+                SELECT x.delivery_id FROM postback.delivery_due_now x
+                WHERE x.callback_id = NEW.id AND x.attempt_id IS NULL
+                FOR UPDATE SKIP LOCKED))
+            RETURNING q.*
+        )
+        INSERT INTO postback.delivery_due_later (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+        SELECT true, a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, 'infinity', a.attempts
+        FROM asleep a;
     END IF;
     RETURN NEW;
 END
@@ -448,11 +512,12 @@ BEGIN
             HINT = 'SELECT id, state FROM postback.deliveries lists them.';
     END IF;
     PERFORM postback.check_sendable(found_delivery.callback_id);
-    INSERT INTO postback.delivery_due AS q (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+    DELETE FROM postback.delivery_due_later q WHERE q.delivery_id = resend.delivery;
+    INSERT INTO postback.delivery_due_now AS q (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
     VALUES (resend.delivery, found_delivery.callback_id, found_delivery.conversion_id, found_delivery.seq,
             postback.endpoint_of(found_delivery.url), now(), found_delivery.attempts)
     -- Still in the queue: now rather than later, unless it is in flight at this moment.
-    ON CONFLICT ON CONSTRAINT delivery_due_pkey DO UPDATE SET due_at = least(q.due_at, excluded.due_at)
+    ON CONFLICT ON CONSTRAINT delivery_due_now_pkey DO UPDATE SET due_at = least(q.due_at, excluded.due_at)
         WHERE q.leased_until IS NULL OR q.leased_until <= now();
     UPDATE postback.delivery d SET state = 'queued', due_at = now() WHERE d.id = resend.delivery;
 END
