@@ -218,6 +218,36 @@ SELECT pg_temp.tell('killed', '9', 'a', 'response', 200);
 SELECT seq, state FROM pg_temp.log WHERE "order" = '9' ORDER BY seq;
 SELECT l.seq, a.sender, a.outcome FROM postback.attempt a JOIN pg_temp.log l ON l.id = a.delivery_id WHERE "order" = '9' ORDER BY l.seq;
 
+-- a killed sender's delivery may have been accepted: no older one follows it, not even while it is tried again
+SELECT pg_temp.send(:'token', 'order=K1&value=1000&click_id=' || :'click_id');
+SELECT pg_temp.send(:'token', 'order=K1&status=approved');
+SELECT * FROM pg_temp.take('s1', 10);
+SELECT pg_temp.tell('s1', 'K1', 'a', 'response', 500);
+SELECT * FROM pg_temp.take('killed', 10);
+SELECT pg_temp.later();
+SELECT * FROM pg_temp.take('s2', 10);
+SELECT pg_temp.tell('s2', 'K1', 'a', 'response', 500);
+UPDATE postback.delivery_due SET due_at = clock_timestamp() WHERE seq = 1;
+SELECT * FROM pg_temp.take('s2', 10);
+SELECT pg_temp.later();
+SELECT * FROM pg_temp.take('s2', 10);
+SELECT pg_temp.tell('s2', 'K1', 'a', 'response', 200);
+SELECT seq, state FROM pg_temp.log WHERE "order" = 'K1' ORDER BY seq;
+-- with every_status it does, each being tried to its end
+UPDATE postback.callback SET every_status = true WHERE id = :'a';
+SELECT pg_temp.send(:'token', 'order=K2&value=1000&click_id=' || :'click_id');
+SELECT pg_temp.send(:'token', 'order=K2&status=approved');
+SELECT * FROM pg_temp.take('s1', 10);
+SELECT pg_temp.tell('s1', 'K2', 'a', 'response', 500);
+SELECT * FROM pg_temp.take('killed', 10);
+SELECT pg_temp.later();
+SELECT * FROM pg_temp.take('s2', 10);
+SELECT pg_temp.tell('s2', 'K2', 'a', 'response', 200);
+SELECT * FROM pg_temp.take('s2', 10);
+SELECT pg_temp.tell('s2', 'K2', 'a', 'response', 200);
+SELECT seq, state FROM pg_temp.log WHERE "order" = 'K2' ORDER BY seq;
+UPDATE postback.callback SET every_status = false WHERE id = :'a';
+
 -- 410 disables the callback; what waits for it is out of the way, and due again when it is enabled
 SELECT n, pg_temp.send(:'token', format('order=1%s&value=1000&click_id=%s', n, :'click_id')) FROM generate_series(0, 2) n;
 SELECT count(*) FROM pg_temp.take('s1', 2);

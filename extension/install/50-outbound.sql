@@ -54,7 +54,8 @@ CREATE TABLE postback.delivery_due (
     attempts      smallint NOT NULL DEFAULT 0,
     attempt_id    postback.ulid,
     leased_until  timestamptz,
-    sender        text
+    sender        text,
+    unanswered    boolean NOT NULL DEFAULT false
 ) PARTITION BY LIST (waiting);
 
 -- What is due, and in flight.  Every row is updated once, by its claim: the page has room for that beside it, and no indexed
@@ -79,6 +80,7 @@ COMMENT ON TABLE postback.delivery_due_now IS 'The deliveries that are due, thos
 COMMENT ON TABLE postback.delivery_due_later IS 'The deliveries that are due later: delayed, backing off, or of a disabled callback (infinity)';
 COMMENT ON COLUMN postback.delivery_due.endpoint IS 'host:port, what connection caps and the breaker go by';
 COMMENT ON COLUMN postback.delivery_due.attempt_id IS 'Names the current lease; settle() answers to it';
+COMMENT ON COLUMN postback.delivery_due.unanswered IS 'A lease ended without an answer: the receiver may have accepted it, so older ones wait for its end';
 
 CREATE TABLE postback.attempt (
     id           postback.ulid NOT NULL,

@@ -56,8 +56,8 @@ CREATE FUNCTION postback.wake_deliveries(at timestamptz, at_least integer) RETUR
             FOR UPDATE SKIP LOCKED))
         RETURNING q.*
     )
-    INSERT INTO postback.delivery_due_now (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
-    SELECT d.delivery_id, d.callback_id, d.conversion_id, d.seq, d.endpoint, d.due_at, d.attempts
+    INSERT INTO postback.delivery_due_now (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
+    SELECT d.delivery_id, d.callback_id, d.conversion_id, d.seq, d.endpoint, d.due_at, d.attempts, d.unanswered
     FROM due d
 $$;
 COMMENT ON FUNCTION postback.wake_deliveries(timestamptz, integer) IS
@@ -140,12 +140,18 @@ BEGIN
             FROM postback.delivery_due_now q
             WHERE q.endpoint = e.endpoint
               AND q.due_at <= at AND (q.leased_until IS NULL OR q.leased_until <= at)
-              -- Of one callback and conversion one at a time, and of those that are due the oldest.
+              -- Of one callback and conversion one at a time, and of those that are due the oldest; but an older one never
+              -- follows a newer one whose lease ended without an answer, for the receiver may have accepted that.
               AND NOT EXISTS (
                   SELECT FROM postback.delivery_due s
                   WHERE s.conversion_id = q.conversion_id AND s.callback_id = q.callback_id
                     AND s.delivery_id <> q.delivery_id
-                    AND (s.leased_until > at OR (s.due_at <= at AND s.seq < q.seq)))
+                    AND (s.leased_until > at
+                         OR s.seq < q.seq AND s.due_at <= at
+                            AND NOT ((q.unanswered OR q.attempt_id IS NOT NULL)
+                                     AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND NOT c.every_status))
+                         OR s.seq > q.seq AND (s.unanswered OR s.attempt_id IS NOT NULL)
+                            AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND NOT c.every_status)))
               AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND c.enabled)
             ORDER BY q.due_at
             LIMIT per_endpoint
@@ -183,7 +189,8 @@ BEGIN
           AND NOT EXISTS (SELECT FROM misfit m WHERE m.delivery_id = i.delivery_id)
     ), leased AS (
         UPDATE postback.delivery_due_now q
-        SET attempt_id = postback.new_ulid(), leased_until = at + claim.lease, sender = claim.sender
+        SET attempt_id = postback.new_ulid(), leased_until = at + claim.lease, sender = claim.sender,
+            unanswered = q.unanswered OR q.attempt_id IS NOT NULL
         FROM item i
         WHERE q.ctid = i.place AND NOT EXISTS (SELECT FROM misfit m WHERE m.delivery_id = i.delivery_id)
         RETURNING q.attempt_id, q.delivery_id, q.endpoint, i.number, i.callback_id, i.method, i.url, i.headers, i.body
@@ -211,7 +218,8 @@ END
 $$;
 COMMENT ON FUNCTION postback.claim(text, integer, interval, text[], integer) IS
 'Leases deliveries that are due to a sender, at most max_items, at most per_endpoint for one endpoint (host:port), none for
-full_endpoints; oldest first within an endpoint, endpoints by turns. Of one callback and conversion at most one is in flight.
+full_endpoints; oldest first within an endpoint, endpoints by turns. Of one callback and conversion at most one is in flight,
+and none older than one that a killed sender may have delivered (but with every_status).
 Each row is a request ready to send and the secrets to sign it with; attempt_id names the claim to settle(). What is not
 settled when the lease ends comes back. Never call it in a transaction that stays open: other senders wait for it.';
 
@@ -231,7 +239,7 @@ BEGIN
     WITH item AS MATERIALIZED (
         SELECT q.ctid AS place, k.attempt_id, k.outcome, k.http_code, left(k.error, 1000) AS error, k.milliseconds, k.address,
                left(k.response, 2048) AS response, k.retry_after,
-               q.delivery_id, q.callback_id, q.conversion_id, q.seq, q.attempts + 1 AS number, q.endpoint,
+               q.delivery_id, q.callback_id, q.conversion_id, q.seq, q.attempts + 1 AS number, q.endpoint, q.unanswered,
                c.enabled, c.every_status, c.failing_since,
                k.outcome = 'response' AND k.http_code IS NOT NULL
                AND CASE c.success_codes WHEN '200-299' THEN k.http_code BETWEEN 200 AND 299
@@ -275,8 +283,9 @@ BEGIN
         WHERE q.ctid = j.place AND j.state = 'released'
           AND NOT EXISTS (SELECT FROM older o WHERE o.delivery_id = j.delivery_id)
     ), put_off AS (
-        INSERT INTO postback.delivery_due_later (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
-        SELECT true, j.delivery_id, j.callback_id, j.conversion_id, j.seq, j.endpoint, j.next_at, j.number
+        INSERT INTO postback.delivery_due_later
+            (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
+        SELECT true, j.delivery_id, j.callback_id, j.conversion_id, j.seq, j.endpoint, j.next_at, j.number, j.unanswered
         FROM judged j
         WHERE j.state = 'queued' AND NOT EXISTS (SELECT FROM older o WHERE o.delivery_id = j.delivery_id)
     ), told AS (
@@ -396,8 +405,10 @@ BEGIN
             WHERE q.callback_id = NEW.id AND q.due_at = 'infinity' AND d.id = q.delivery_id
             RETURNING d.due_at AS due_then, q.*
         )
-        INSERT INTO postback.delivery_due (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
-        SELECT a.due_then > now(), a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, a.due_then, a.attempts
+        INSERT INTO postback.delivery_due
+            (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
+        SELECT a.due_then > now(), a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, a.due_then, a.attempts,
+               a.unanswered
         FROM awake a;
     ELSE
         UPDATE postback.delivery_due_later q SET due_at = 'infinity' WHERE q.callback_id = NEW.id AND q.due_at < 'infinity';
@@ -410,8 +421,9 @@ BEGIN
                 FOR UPDATE SKIP LOCKED))
             RETURNING q.*
         )
-        INSERT INTO postback.delivery_due_later (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
-        SELECT true, a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, 'infinity', a.attempts
+        INSERT INTO postback.delivery_due_later
+            (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
+        SELECT true, a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, 'infinity', a.attempts, a.unanswered
         FROM asleep a;
     END IF;
     RETURN NEW;
@@ -497,6 +509,7 @@ CREATE FUNCTION postback.resend(delivery postback.ulid) RETURNS void
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     found_delivery record;
+    was_unanswered boolean;
 BEGIN
     -- Locks the place in the queue, then the delivery, as settle() does.
     PERFORM FROM postback.delivery_due q WHERE q.delivery_id = resend.delivery FOR UPDATE;
@@ -512,10 +525,10 @@ BEGIN
             HINT = 'SELECT id, state FROM postback.deliveries lists them.';
     END IF;
     PERFORM postback.check_sendable(found_delivery.callback_id);
-    DELETE FROM postback.delivery_due_later q WHERE q.delivery_id = resend.delivery;
-    INSERT INTO postback.delivery_due_now AS q (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+    DELETE FROM postback.delivery_due_later q WHERE q.delivery_id = resend.delivery RETURNING q.unanswered INTO was_unanswered;
+    INSERT INTO postback.delivery_due_now AS q (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
     VALUES (resend.delivery, found_delivery.callback_id, found_delivery.conversion_id, found_delivery.seq,
-            postback.endpoint_of(found_delivery.url), now(), found_delivery.attempts)
+            postback.endpoint_of(found_delivery.url), now(), found_delivery.attempts, coalesce(was_unanswered, false))
     -- Still in the queue: now rather than later, unless it is in flight at this moment.
     ON CONFLICT ON CONSTRAINT delivery_due_now_pkey DO UPDATE SET due_at = least(q.due_at, excluded.due_at)
         WHERE q.leased_until IS NULL OR q.leased_until <= now();
