@@ -101,6 +101,12 @@ SHIM_CFLAGS := $(shell pkg-config --cflags $(SHIM_PACKAGES))
 SHIM_LIBS := $(shell pkg-config --libs $(SHIM_PACKAGES))
 DEPEND = -MMD -MP
 
+# Programs of the tests that are built on the core.
+PROGRAMS = $(patsubst tests/oracle/%.c,$(B)/programs/%,$(sort $(wildcard tests/oracle/*.c)))
+
+.PHONY: programs
+programs: $(PROGRAMS)
+
 .PHONY: unit
 unit: $(foreach test,$(CORE_TESTS) $(SHIM_TESTS),$(B)/unit/$(test) $(B)/sanitized/$(test))
 
@@ -172,6 +178,11 @@ $(eval $(call test-program,$(CORE_TESTS:%=$(B)/unit/%),unit,$(CORE_OBJECTS)))
 $(eval $(call test-program,$(SHIM_TESTS:%=$(B)/unit/%),unit,$(SHIM_TESTED) $(CORE_OBJECTS),,$(SHIM_LIBS)))
 $(eval $(call test-program,$(CORE_TESTS:%=$(B)/sanitized/%),sanitized,$(call sanitized,$(CORE_OBJECTS)),$(SANITIZE)))
 $(eval $(call test-program,$(SHIM_TESTS:%=$(B)/sanitized/%),sanitized,$(call sanitized,$(SHIM_TESTED) $(CORE_OBJECTS)),$(SANITIZE),$(SHIM_LIBS)))
+
+$(PROGRAMS): $(B)/programs/%: tests/oracle/%.c $(CORE_OBJECTS) $(B)/flags Makefile
+	@mkdir -p $(@D)
+	$(say) CC $@
+	$(Q)$(CC) $(OWN_CFLAGS) $(OWN_CPPFLAGS) $(DEPEND) -o $@ $< $(CORE_OBJECTS)
 
 install: install-daemon
 uninstall: uninstall-daemon

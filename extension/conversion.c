@@ -347,9 +347,8 @@ conversion_price(Conversion *c, const Terms *terms)
 		return PB_BAD_VALUE;
 	if (c->attribution != ATTRIBUTION_NONE && terms != NULL && (same || c->has_rate))
 	{
-		if (pb_commission(&terms->rule, sale_value, &commission) != PB_OK ||
-			pb_fee(fee_of_find(c->fee_of), percent_of_numeric(c->fee_percent), sale_value, commission, &fee) != PB_OK ||
-			commission > PG_INT64_MAX - fee)
+		if (pb_price(&terms->rule, fee_of_find(c->fee_of), percent_of_numeric(c->fee_percent), sale_value,
+					 &commission, &fee) != PB_OK)
 			return PB_BAD_VALUE;
 		c->has_terms = true;
 		c->terms_id = terms->id;

@@ -453,7 +453,7 @@ conversion_build(Call *item, TimestampTz now)
 	c->notice = item->p[PB_P_NOTICE];
 	c->created_at = now;
 	c->updated_at = now;
-	if (item_value(item, c->currency, &valued, &c->value) != PB_OK || conversion_price(c, source->terms) != PB_OK)
+	if (item_value(item, currency_exponent(c->currency), &valued, &c->value) != PB_OK || conversion_price(c, source->terms) != PB_OK)
 	{
 		item_refuse(item, PB_BAD_VALUE, item->p[PB_P_VALUE].data != NULL ? "value" : "amount",
 					"the value is too large for its commission to be computed");
@@ -548,7 +548,8 @@ parked_apply(Order *order, Live *live, Call *item)
 		facts.test = live->now->test;
 		facts.unpriced = !live->now->priced;
 		if ((parked->currency.data == NULL || pb_slice_equal(parked->currency, live->now->currency)) &&
-			amount_read(parked->value, parked->amount, live->now->currency, &facts.has_value, &facts.value) == PB_OK)
+			amount_read(parked->value, parked->amount, currency_exponent(live->now->currency),
+						&facts.has_value, &facts.value) == PB_OK)
 		{
 			decision = pb_decide(&facts);
 			if (decision.action == PB_DO_PARK)
@@ -697,11 +698,20 @@ decide_known(Order *order, Call *item, Live *live)
 	PbDecision	decision;
 
 	item->conversion = live->now;
-	if (item_value(item, currency, &facts.has_value, &facts.value) != PB_OK)
+	switch (item_value(item, currency_exponent(currency), &facts.has_value, &facts.value))
 	{
-		item_refuse(item, PB_BAD_VALUE, item->p[PB_P_VALUE].data != NULL ? "value" : "amount",
-					"the value does not fit the conversion's currency %.*s", (int) currency.len, currency.data);
-		return;
+		case PB_OK:
+			break;
+		case PB_AMBIGUOUS_PARAMETER:
+			item_refuse(item, PB_AMBIGUOUS_PARAMETER, "amount", "amount and value disagree in the conversion's currency %.*s; send one of them",
+						(int) currency.len, currency.data);
+			return;
+		default:
+			item_refuse(item, PB_BAD_VALUE, item->p[PB_P_VALUE].data != NULL ? "value" : "amount",
+						"the %s does not fit the conversion's currency %.*s, which has %d decimals",
+						item->p[PB_P_VALUE].data != NULL ? "value" : "amount", (int) currency.len, currency.data,
+						currency_exponent(currency));
+			return;
 	}
 	facts.test = live->now->test;
 	facts.unpriced = !live->now->priced;

@@ -202,10 +202,11 @@ read_currency(Call *item)
 }
 
 /*
- * The order value from what was sent in minor and in full units (data NULL: not sent), by a currency. Both must agree.
+ * The order value from what was sent in minor and in full units (data NULL: not sent), by a currency's exponent. Both must
+ * agree.
  */
 PbCode
-amount_read(PbSlice minor, PbSlice full, PbSlice currency, bool *has_value, int64 *value)
+amount_read(PbSlice minor, PbSlice full, int exponent, bool *has_value, int64 *value)
 {
 	int64		other;
 
@@ -215,7 +216,7 @@ amount_read(PbSlice minor, PbSlice full, PbSlice currency, bool *has_value, int6
 		return PB_BAD_VALUE;
 	if (full.data == NULL)
 		return PB_OK;
-	if (pb_money_parse_major(full, currency_exponent(currency), &other) != PB_OK)
+	if (pb_money_parse_major(full, exponent, &other) != PB_OK)
 		return PB_BAD_VALUE;
 	if (minor.data != NULL && other != *value)
 		return PB_AMBIGUOUS_PARAMETER;
@@ -223,9 +224,9 @@ amount_read(PbSlice minor, PbSlice full, PbSlice currency, bool *has_value, int6
 	return PB_OK;
 }
 
-/* The order value of a call, were it in that currency. */
+/* The order value of a call, were it in a currency of that exponent. */
 PbCode
-item_value(const Call *item, PbSlice currency, bool *has_value, int64 *value)
+item_value(const Call *item, int exponent, bool *has_value, int64 *value)
 {
 	PbSlice		none = {NULL, 0};
 	PbSlice		sent = item->p[PB_P_VALUE];
@@ -234,10 +235,10 @@ item_value(const Call *item, PbSlice currency, bool *has_value, int64 *value)
 	int64		other;
 	bool		has_other;
 
-	code = amount_read(item->full_units ? none : sent, item->full_units ? sent : none, currency, has_value, value);
+	code = amount_read(item->full_units ? none : sent, item->full_units ? sent : none, exponent, has_value, value);
 	if (code != PB_OK || amount.data == NULL)
 		return code;
-	code = amount_read(none, amount, currency, &has_other, &other);
+	code = amount_read(none, amount, exponent, &has_other, &other);
 	if (code == PB_OK && *has_value && other != *value)
 		return PB_AMBIGUOUS_PARAMETER;
 	*has_value = true;
@@ -245,11 +246,28 @@ item_value(const Call *item, PbSlice currency, bool *has_value, int64 *value)
 	return code;
 }
 
+/*
+ * The same for a call as it comes. A follow-up that names no currency is read by its conversion's, which is not known yet: here
+ * it is enough that some currency would do.
+ */
+static PbCode
+value_as_sent(const Call *item, bool *has_value, int64 *value)
+{
+	PbSlice		currency = item->currency.data != NULL ? item->currency : item->token->brand->currency;
+	PbCode		code = item_value(item, currency_exponent(currency), has_value, value);
+
+	if (item->sent == PB_SENT_NEW || item->currency.data != NULL)
+		return code;
+	for (int exponent = 0; code != PB_OK && exponent <= PB_EXPONENT_MAX; exponent++)
+		if (item_value(item, exponent, has_value, value) == PB_OK)
+			return PB_OK;
+	return code;
+}
+
 /* Refuses a value that no currency could make right, or that its own currency does not allow. */
 static void
 read_value(Call *item)
 {
-	PbSlice		currency = item->currency.data != NULL ? item->currency : item->token->brand->currency;
 	PbSlice		format = item->p[PB_P_VALUE_FORMAT];
 	bool		has_value;
 	int64		value;
@@ -262,7 +280,7 @@ read_value(Call *item)
 		return;
 	}
 	item->full_units = format.data != NULL;
-	switch (item_value(item, currency, &has_value, &value))
+	switch (value_as_sent(item, &has_value, &value))
 	{
 		case PB_OK:
 			break;
@@ -270,10 +288,6 @@ read_value(Call *item)
 			item_refuse(item, PB_AMBIGUOUS_PARAMETER, "amount", "amount and value disagree; send one of them");
 			break;
 		default:
-			/* A follow-up is read by its conversion's currency, which is not known yet. */
-			if (item->sent != PB_SENT_NEW && item->currency.data == NULL &&
-				item_value(item, PB_LITERAL("CLF"), &has_value, &value) == PB_OK)
-				break;
 			item_refuse(item, PB_BAD_VALUE, item->p[PB_P_VALUE].data != NULL ? "value" : "amount",
 						"%s must be %s, at most 10^15 in minor units",
 						item->p[PB_P_VALUE].data != NULL ? "value" : "amount",

@@ -183,8 +183,8 @@ extern const Brand *brands_load(const PbUlid *ids, int count, int *found);
 
 /* decode.c */
 extern void item_decode(Call *item);
-extern PbCode item_value(const Call *item, PbSlice currency, bool *has_value, int64 *value);
-extern PbCode amount_read(PbSlice minor, PbSlice full, PbSlice currency, bool *has_value, int64 *value);
+extern PbCode item_value(const Call *item, int exponent, bool *has_value, int64 *value);
+extern PbCode amount_read(PbSlice minor, PbSlice full, int exponent, bool *has_value, int64 *value);
 
 /* attribute.c */
 extern void batch_attribute(Call **items, int count, TimestampTz now);

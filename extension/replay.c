@@ -228,7 +228,7 @@ put_value(const Call *item, PbSlice currency, Datum *values, bool *nulls)
 	bool		has_value;
 	int64		value;
 
-	if (item->code == PB_OK && item_value(item, currency, &has_value, &value) == PB_OK && has_value)
+	if (item->code == PB_OK && item_value(item, currency_exponent(currency), &has_value, &value) == PB_OK && has_value)
 	{
 		values[REQUEST_VALUE] = Int64GetDatum(value);
 		nulls[REQUEST_VALUE] = false;

@@ -6,6 +6,9 @@
 
 #include "slice.h"
 
+/* The largest exponent of all. */
+#define PB_EXPONENT_MAX 4
+
 typedef struct PbCurrency
 {
 	char		code[4];		/* three capitals and NUL */

@@ -52,3 +52,12 @@ pb_fee(PbFeeOf of, int64_t percent, int64_t value, int64_t commission, int64_t *
 	}
 	return pb_muldiv(base, percent, PERCENT_WHOLE, fee) ? PB_OK : PB_BAD_VALUE;
 }
+
+PbCode
+pb_price(const PbTerms *terms, PbFeeOf of, int64_t fee_percent, int64_t value, int64_t *commission, int64_t *fee)
+{
+	if (pb_commission(terms, value, commission) != PB_OK || pb_fee(of, fee_percent, value, *commission, fee) != PB_OK ||
+		*commission > INT64_MAX - *fee)
+		return PB_BAD_VALUE;
+	return PB_OK;
+}

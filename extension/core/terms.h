@@ -47,4 +47,8 @@ extern PbCode pb_commission(const PbTerms *terms, int64_t value, int64_t *commis
  */
 extern PbCode pb_fee(PbFeeOf of, int64_t percent, int64_t value, int64_t commission, int64_t *fee);
 
+/* What an order value earns the publisher and the network.  PB_BAD_VALUE if one of them, or their sum, does not fit. */
+extern PbCode pb_price(const PbTerms *terms, PbFeeOf of, int64_t fee_percent, int64_t value,
+					   int64_t *commission, int64_t *fee);
+
 #endif							/* PB_TERMS_H */

@@ -64,6 +64,7 @@ every_currency_has_its_exponent_and_there_are_no_others(void **state)
 	count += assert_exponent(three_digits, 3);
 	count += assert_exponent(four_digits, 4);
 	assert_int_equal(pb_currency_count, count);
+	assert_int_equal(PB_EXPONENT_MAX, 4);
 }
 
 static void
