@@ -222,7 +222,14 @@ choose_rate(Case *c)
 			rate = within((PbInt128) 2097151 * unit + near(1), 1, RATE_MAX);
 			break;
 	}
-	c->rate = rate > 0 ? rate : 1 + any_up_to(RATE_MAX - 1);
+	if (rate <= 0)
+	{
+		/* with decimals or without */
+		unit = power_of_ten(below(RATE_SCALE + 8));
+		rate = 1 + any_up_to(RATE_MAX - 1);
+		rate -= rate > unit ? rate % unit : 0;
+	}
+	c->rate = rate;
 }
 
 static void
@@ -275,14 +282,28 @@ choose_fee(Case *c, int64_t sale_value, int64_t commission)
 	c->fee_percent = one_in(4) ? 35 * PB_PERCENT_ONE : percent_of(c->fee_of == PB_FEE_OF_VALUE ? sale_value : commission);
 }
 
+/* A decimal as it stands in a row. */
+static const char *
+decimal_text(int64_t mantissa, int scale)
+{
+	static char text[48];
+	int64_t		unit = power_of_ten(scale);
+
+	snprintf(text, sizeof(text), "%" PRId64 ".%0*" PRId64, mantissa / unit, scale, mantissa % unit);
+	return text;
+}
+
 static PbCode
 convert(const Case *c, int64_t *sale_value)
 {
+	PbDecimal	rate;
+
 	*sale_value = c->value;
 	if (c->rate == 0)
 		return PB_OK;
-	return pb_money_convert(c->value, c->currency->exponent, (PbDecimal) {c->rate, RATE_SCALE}, c->brand_currency->exponent,
-							sale_value);
+	if (pb_decimal_parse(pb_slice(decimal_text(c->rate, RATE_SCALE)), &rate) != PB_OK)
+		abort();
+	return pb_money_convert(c->value, c->currency->exponent, rate, c->brand_currency->exponent, sale_value);
 }
 
 static void
@@ -325,12 +346,7 @@ print_amount(bool given, int64_t amount)
 static void
 print_decimal(const char *before, bool given, int64_t mantissa, int scale)
 {
-	int64_t		unit = power_of_ten(scale);
-
-	if (given)
-		printf("%s%" PRId64 ".%0*" PRId64, before, mantissa / unit, scale, mantissa % unit);
-	else
-		printf("%s\\N", before);
+	printf("%s%s", before, given ? decimal_text(mantissa, scale) : "\\N");
 }
 
 static void
