@@ -1,4 +1,5 @@
--- Who may do what: the four roles, the secrets that nobody reads, and row-level security by brand and by publisher.
+-- What the four roles do, and what they are refused; readers by brand and by publisher. The whole list of rights is in
+-- grants.sql, row-level security as a whole in tenants.sql.
 \set SHOW_CONTEXT never
 SET client_min_messages = error;
 SET datestyle = 'ISO';
@@ -21,15 +22,6 @@ SELECT outcome FROM postback.receive(:'their_token', 'order=BLOG&value=1000&clic
 SELECT outcome FROM postback.receive(:'their_token', 'order=FORUM&value=1000&click_id=' || :'forum_click');
 SELECT outcome FROM postback.receive(:'their_token', 'order=FORUM&status=approved');
 
--- no function is left to everybody but those of the type, and none of those writes
-SELECT p.proname FROM pg_proc p
-WHERE p.pronamespace = 'postback'::regnamespace AND has_function_privilege('public', p.oid, 'EXECUTE') ORDER BY 1;
--- what runs with the owner's rights pins its search_path
-SELECT p.proname FROM pg_proc p
-WHERE p.pronamespace = 'postback'::regnamespace AND p.prosecdef
-  AND NOT coalesce(p.proconfig @> '{"search_path=pg_catalog, pg_temp"}', false);
--- a procedure that commits has no setting
-SELECT p.proname, p.proconfig FROM pg_proc p WHERE p.pronamespace = 'postback'::regnamespace AND p.prokind = 'p';
 SELECT rolname, rolcanlogin, rolsuper, rolbypassrls FROM pg_roles WHERE rolname LIKE 'postback\_%' ORDER BY 1;
 -- everything public is documented
 SELECT c.relname FROM pg_class c

@@ -45,9 +45,11 @@ COMMENT ON TABLE postback.daily_mark IS 'How far daily goes: one row, none befor
 COMMENT ON COLUMN postback.daily_mark.upto IS 'All clicks and history with lower ids are in daily, none with this or a higher one is';
 
 CREATE TABLE postback.daily_visitor (
-    day     date NOT NULL,
-    visitor bigint NOT NULL,
-    PRIMARY KEY (day, visitor)
+    brand_id     postback.ulid NOT NULL,
+    publisher_id postback.ulid NOT NULL,
+    day          date NOT NULL,
+    visitor      bigint NOT NULL,
+    PRIMARY KEY (brand_id, day, visitor)
 );
 COMMENT ON TABLE postback.daily_visitor IS 'Who was counted as a unique click on the day of the mark';
 COMMENT ON COLUMN postback.daily_visitor.visitor IS 'Hash of brand, offer, publisher and the click''s hashes of address and user agent';
@@ -142,7 +144,7 @@ BEGIN
               FROM clicked k
               WHERE k.visitor IS NOT NULL) u
         LEFT JOIN LATERAL (SELECT true AS seen FROM postback.daily_visitor d
-                           WHERE d.day = u.day AND d.visitor = u.visitor LIMIT 1) d ON true
+                           WHERE d.brand_id = u.brand_id AND d.day = u.day AND d.visitor = u.visitor LIMIT 1) d ON true
         WHERE d.seen IS NULL
         GROUP BY u.brand_id, u.day, u.offer_id, u.publisher_id
     )
@@ -249,8 +251,9 @@ BEGIN
     -- Later clicks are of the mark's day or of later ones.
     DELETE FROM postback.daily_visitor v WHERE v.day < today;
     INSERT INTO postback.daily_visitor
-    SELECT today, v.visitor
-    FROM (SELECT postback.visitor_of(k.brand_id, k.offer_id, k.publisher_id, k.address_hash, k.agent_hash) AS visitor
+    SELECT v.brand_id, v.publisher_id, today, v.visitor
+    FROM (SELECT k.brand_id, k.publisher_id,
+                 postback.visitor_of(k.brand_id, k.offer_id, k.publisher_id, k.address_hash, k.agent_hash) AS visitor
           FROM postback.click k
           WHERE k.id >= greatest(after, postback.ulid_floor(today::timestamp AT TIME ZONE 'UTC')) AND k.id < before) v
     WHERE v.visitor IS NOT NULL

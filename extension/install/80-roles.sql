@@ -108,14 +108,14 @@ DECLARE
     relation text;
 BEGIN
     FOREACH relation IN ARRAY '{brand,offer,goal,publisher,link,terms,promo_code,callback,reader_scope,click,receipt,conversion,
-                                history,event,ledger,balance,daily,delivery,attempt}'::text[] LOOP
+                                history,event,ledger,balance,daily,daily_visitor,delivery,attempt}'::text[] LOOP
         EXECUTE pg_catalog.format('ALTER TABLE postback.%I ENABLE ROW LEVEL SECURITY', relation);
     END LOOP;
 END
 $$;
 
 CREATE FUNCTION postback.policy_list(OUT relation text, OUT condition text) RETURNS SETOF record
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 19 SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 20 SET search_path = pg_catalog, pg_temp AS $$
     SELECT p.relation, replace(replace(p.condition,
                '{brands}', 'ARRAY(SELECT s.brand_id FROM postback.reader_scope s WHERE s.brand_id IS NOT NULL)'),
                '{publishers}', 'ARRAY(SELECT s.publisher_id FROM postback.reader_scope s WHERE s.publisher_id IS NOT NULL)')
@@ -140,6 +140,7 @@ CREATE FUNCTION postback.policy_list(OUT relation text, OUT condition text) RETU
         ('ledger',     'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('balance',    'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('daily',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('daily_visitor', 'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('delivery',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('attempt',    'brand_id = ANY ({brands}) OR cardinality({publishers}) > 0
                         AND EXISTS (SELECT FROM postback.delivery d WHERE d.id = delivery_id)'))
