@@ -39,7 +39,7 @@ FROM (VALUES
            ulid_floor new_ulid'),
     -- only from within, with the owner's rights
     ('', 'auth_header book_transfer brand_limit_changed callback_check callback_switched check_sendable conversion_check
-          conversion_effects daily_facts delay_misfits endpoint_of is_exhausted is_success make_partition partition_bounds
+          conversion_effects daily_facts delay_misfits endpoint_of is_exhausted is_success make_partition mask_auth partition_bounds
           partition_defaults partition_floor partition_next policy_list receipt_parameters receipt_request reconcile_apply
           reconcile_compare reconcile_list reconcile_run retry_delay settled_until write_backfill write_test'),
     ('', 'explain_attribution explain_before explain_best explain_callbacks explain_change explain_click explain_click_row

@@ -95,6 +95,31 @@ COMMENT ON FUNCTION postback.compact_due() IS
 vacuum from using the space of finished deliveries again, and every claim would read past them. Returns whether it did. Waits at
 most 100 ms for those who are at the table; what such a snapshot''s owner reads of the queue later is empty.';
 
+CREATE FUNCTION postback.mask_auth(response text, auth jsonb) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    secret text;
+BEGIN
+    IF auth IS NULL THEN
+        RETURN response;
+    END IF;
+    FOREACH secret IN ARRAY ARRAY[regexp_replace(postback.auth_header(auth), '^Authorization: \w+ ', ''), auth ->> 'password'] LOOP
+        CONTINUE WHEN length(secret) < 4 OR secret IS NULL;
+        response := replace(response, secret, '***');
+        -- A response is cut: its end may be a secret's beginning.
+        FOR n IN REVERSE length(secret) - 1 .. 4 LOOP
+            IF right(response, n) = left(secret, n) THEN
+                response := left(response, - n) || '***';
+                EXIT;
+            END IF;
+        END LOOP;
+    END LOOP;
+    RETURN response;
+END
+$$;
+COMMENT ON FUNCTION postback.mask_auth(text, jsonb) IS
+    'What a server answered, without the credentials of callback.auth, which some echo: attempts are kept and shown';
+
 CREATE FUNCTION postback.claim(
     sender text, max_items integer, lease interval DEFAULT '60 s', full_endpoints text[] DEFAULT NULL,
     per_endpoint integer DEFAULT 64)
@@ -238,7 +263,8 @@ DECLARE
 BEGIN
     WITH item AS MATERIALIZED (
         SELECT q.ctid AS place, k.attempt_id, k.outcome, k.http_code, left(k.error, 1000) AS error, k.milliseconds, k.address,
-               left(k.response, 2048) AS response, k.retry_after,
+               left(CASE WHEN c.auth IS NULL THEN k.response ELSE postback.mask_auth(k.response, c.auth) END, 2048) AS response,
+               k.retry_after,
                q.delivery_id, q.callback_id, q.conversion_id, q.seq, q.attempts + 1 AS number, q.endpoint, q.unanswered,
                c.enabled, c.every_status, c.failing_since,
                k.outcome = 'response' AND k.http_code IS NOT NULL
@@ -355,12 +381,12 @@ BEGIN
                                     THEN 'success' ELSE 'failure' END
                            WHEN k.outcome = 'blocked' THEN 'blocked' ELSE 'error' END,
             http_code = k.http_code, error = coalesce(left(k.error, 1000), 'answered after its lease had ended'),
-            milliseconds = k.milliseconds, address = k.address, response = left(k.response, 2048)
+            milliseconds = k.milliseconds, address = k.address, response = left(postback.mask_auth(k.response, c.auth), 2048)
         FROM ROWS FROM (unnest(settle.attempt_ids), unnest(settle.outcomes), unnest(settle.http_codes), unnest(settle.errors),
                         unnest(settle.milliseconds), unnest(settle.addresses), unnest(settle.responses))
              AS k (attempt_id, outcome, http_code, error, milliseconds, address, response)
         CROSS JOIN LATERAL (SELECT x.callback_id FROM postback.attempt x WHERE x.id = k.attempt_id) l
-        LEFT JOIN LATERAL (SELECT x.success_codes FROM postback.callback x WHERE x.id = l.callback_id) c ON true
+        LEFT JOIN LATERAL (SELECT x.success_codes, x.auth FROM postback.callback x WHERE x.id = l.callback_id) c ON true
         WHERE a.id = k.attempt_id AND k.outcome <> 'released'
           AND a.outcome = 'error' AND a.error = 'no answer from the sender before its lease ended';
     END IF;

@@ -29,6 +29,8 @@ SELECT postback.schedule_jobs() \g /dev/null
 -- The daemon's roles may do nothing but call its functions.
 CREATE ROLE demo_serve LOGIN IN ROLE postback_ingest;
 CREATE ROLE demo_send LOGIN IN ROLE postback_sender;
+ALTER ROLE demo_serve SET log_parameter_max_length = 0;
+ALTER ROLE demo_send SET log_parameter_max_length = 0;
 
 COMMIT;
 

@@ -83,8 +83,10 @@ sub new
 sub make_roles
 {
 	my ($self) = @_;
-	$self->sql('CREATE ROLE test_serve LOGIN IN ROLE postback_ingest');
-	$self->sql('CREATE ROLE test_send LOGIN IN ROLE postback_sender');
+	for my $role ([ 'test_serve', 'postback_ingest' ], [ 'test_send', 'postback_sender' ])
+	{
+		$self->sql("CREATE ROLE $role->[0] LOGIN IN ROLE $role->[1]; ALTER ROLE $role->[0] SET log_parameter_max_length = 0");
+	}
 }
 
 sub node { return $_[0]{node} }
