@@ -74,21 +74,41 @@ UPDATE postback.partition_policy SET width = '12 hours', ahead = 1 WHERE table_n
 SELECT partition, action FROM postback.keep_partitions('2031-09-01 13:00:00+00') WHERE table_name = 'attempt';
 ROLLBACK;
 
--- retention: what is wholly older goes, in the default partition row by row; the queue forgets deliveries that are gone
+-- retention: what is wholly older goes, in the default partition row by row, unless it is still needed
 BEGIN;
 UPDATE postback.partition_policy SET width = '7 days', ahead = 1, retention = '30 days' WHERE table_name IN ('click', 'delivery');
 UPDATE postback.partition_policy SET retention = NULL WHERE table_name NOT IN ('click', 'delivery');
+UPDATE postback.brand SET attribution_window = '30 days';
+UPDATE postback.offer SET attribution_window = NULL;
+SELECT postback.create_offer(postback.create_brand('Partitions', 'EUR'), 'Shop', 'https://shop.example/') AS offer \gset
+DELETE FROM postback.daily_mark;
 SELECT count(*) > 0 AS made FROM postback.keep_partitions('2031-05-16 10:00:00+00') WHERE action = 'created';
 INSERT INTO postback.click (id, brand_id, offer_id, publisher_id)
 SELECT postback.ulid_floor(t), postback.ulid_floor('2031-01-01'), postback.ulid_floor('2031-01-02'), postback.ulid_floor('2031-01-03')
 FROM (VALUES (timestamptz '2031-04-01 00:00:00+00'), ('2031-05-16 00:00:00+00')) AS v (t);
+INSERT INTO postback.delivery (id, brand_id, callback_id, method, url, due_at)
+SELECT postback.ulid_floor(t), postback.ulid_floor('2031-01-01'), postback.ulid_floor('2031-01-04'), 'GET', 'https://p.example/', t
+FROM (VALUES (timestamptz '2031-04-01 00:00:00+00'), ('2031-04-01 00:00:01+00'), ('2031-05-16 00:00:00+00'), ('2031-05-22 00:00:00+00')) AS v (t);
 INSERT INTO postback.delivery_due (delivery_id, callback_id, seq, endpoint, due_at)
-SELECT postback.ulid_floor(t), postback.ulid_floor('2031-01-01'), 1, 'p.example:443', 'infinity'
-FROM (VALUES (timestamptz '2031-05-16 00:00:00+00'), ('2031-05-22 00:00:00+00')) AS v (t);
-SELECT table_name, partition, action FROM postback.keep_partitions('2031-06-20 23:59:59+00')
-WHERE partition ~ 'default|_p20310[56]' AND table_name IN ('click', 'delivery');
-SELECT table_name, partition, action FROM postback.keep_partitions('2031-06-21 00:00:00+00');
-SELECT table_name, partition, action FROM postback.keep_partitions('2031-06-21 00:00:01+00') WHERE table_name = 'click';
-SELECT count(*) FROM postback.click WHERE id >= postback.ulid_floor('2031-01-01');
-SELECT postback.ulid_time(delivery_id) FROM postback.delivery_due WHERE delivery_id >= postback.ulid_floor('2031-01-01');
+SELECT d.id, d.callback_id, 1, 'p.example:443', 'infinity' FROM postback.delivery d
+WHERE d.id >= postback.ulid_floor('2031-01-01') AND d.id <> postback.ulid_floor('2031-04-01 00:00:01+00');
+-- not a millisecond before its time
+SELECT table_name, partition, action FROM postback.keep_partitions('2031-06-20 23:59:59.999+00')
+WHERE partition ~ 'default|_p20310[456]' AND table_name IN ('click', 'delivery');
+-- kept: clicks that no report counts yet, deliveries that are still to be sent, clicks that an order may still come for
+SELECT table_name, partition, action FROM postback.keep_partitions('2031-06-21 00:00:00+00') WHERE partition ~ '_p20310[456]';
+INSERT INTO postback.daily_mark (upto, rolled_at) VALUES (postback.ulid_floor('2031-06-21'), now());
+UPDATE postback.offer SET attribution_window = '31 days' WHERE id = :'offer';
+SELECT table_name, partition, action FROM postback.keep_partitions('2031-06-21 00:00:00+00') WHERE partition ~ 'default|_p20310[456]';
+SELECT postback.ulid_time(id) AS click FROM postback.click WHERE id >= postback.ulid_floor('2031-01-01') ORDER BY id;
+SELECT postback.ulid_time(d.id) AS delivery, q.delivery_id IS NOT NULL AS due
+FROM postback.delivery d LEFT JOIN postback.delivery_due q ON q.delivery_id = d.id WHERE d.id >= postback.ulid_floor('2031-01-01') ORDER BY d.id;
+-- dropped: as soon as they are needed no more
+UPDATE postback.offer SET attribution_window = NULL;
+DELETE FROM postback.delivery_due q WHERE q.delivery_id = postback.ulid_floor('2031-05-16');
+SELECT table_name, partition, action FROM postback.keep_partitions('2031-06-21 00:00:00+00') WHERE partition ~ 'default|_p20310[456]';
+SELECT table_name, partition, action FROM postback.keep_partitions('2031-06-21 00:00:01+00') WHERE partition ~ 'default|_p20310[456]';
+SELECT count(*) AS clicks FROM postback.click WHERE id >= postback.ulid_floor('2031-01-01');
+SELECT postback.ulid_time(d.id) AS delivery, q.delivery_id IS NOT NULL AS due
+FROM postback.delivery d LEFT JOIN postback.delivery_due q ON q.delivery_id = d.id WHERE d.id >= postback.ulid_floor('2031-01-01') ORDER BY d.id;
 ROLLBACK;

@@ -109,4 +109,4 @@ CREATE TABLE postback.partition_policy (
     retention  interval CHECK (retention > '0')
 );
 COMMENT ON TABLE postback.partition_policy IS 'How wide the partitions of each growing table are, how many are kept ahead, and how old a partition may get';
-COMMENT ON COLUMN postback.partition_policy.retention IS 'Partitions wholly older than this are dropped; null: never';
+COMMENT ON COLUMN postback.partition_policy.retention IS 'Partitions wholly older than this are dropped, unless still needed; null: never';

@@ -91,6 +91,29 @@ $$;
 COMMENT ON FUNCTION postback.make_partition(text, timestamptz, timestamptz) IS
     'One partition for the ids of that time, made like the default one, from which its rows are moved; returns its name';
 
+-- Retention is how long rows are kept at least: what still works with them keeps them longer.
+CREATE FUNCTION postback.still_needed(table_name text, lower postback.ulid, upper postback.ulid, at timestamptz) RETURNS text
+    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF table_name = 'delivery' AND EXISTS (SELECT FROM postback.delivery_due q
+                                           WHERE q.delivery_id >= lower AND q.delivery_id < upper) THEN
+        RETURN 'deliveries to be sent';
+    END IF;
+    IF table_name = 'click' AND upper > postback.ulid_floor(
+           at - (SELECT max(w.attribution_window)
+                 FROM (SELECT b.attribution_window FROM postback.brand b
+                       UNION ALL SELECT o.attribution_window FROM postback.offer o) w)) THEN
+        RETURN 'an attribution window';
+    END IF;
+    IF table_name IN ('click', 'history') AND NOT EXISTS (SELECT FROM postback.daily_mark m WHERE m.upto >= upper) THEN
+        RETURN 'the daily reports';
+    END IF;
+    RETURN NULL;
+END
+$$;
+COMMENT ON FUNCTION postback.still_needed(text, postback.ulid, postback.ulid, timestamptz) IS
+    'What the table''s rows with ids from lower to upper (exclusive) are needed for, however old they are; null: nothing';
+
 CREATE FUNCTION postback.keep_partitions(
     at timestamptz DEFAULT now(), OUT table_name text, OUT partition text, OUT action text)
     RETURNS SETOF record
@@ -106,6 +129,7 @@ DECLARE
     next_lower timestamptz;
     until timestamptz;
     oldest postback.ulid;
+    need text;
     purged bigint;
 BEGIN
     -- Two at once would make the same partitions.
@@ -163,16 +187,19 @@ BEGIN
         CONTINUE WHEN policy.retention IS NULL;
         oldest := postback.ulid_floor(at - policy.retention);
         FOR existing IN
-            SELECT b.partition AS relation, c.relname::text AS name, b.upper
+            SELECT b.partition AS relation, c.relname::text AS name, b.lower, b.upper
             FROM postback.partition_bounds(format('postback.%I', table_name)::regclass) b
             JOIN pg_class c ON c.oid = b.partition
             WHERE b.upper <= oldest
         LOOP
             partition := existing.name;
+            need := postback.still_needed(table_name, existing.lower, existing.upper, at);
+            IF need IS NOT NULL THEN
+                action := 'kept for ' || need;
+                RETURN NEXT;
+                CONTINUE;
+            END IF;
             BEGIN
-                IF table_name = 'delivery' THEN
-                    DELETE FROM postback.delivery_due q WHERE q.delivery_id < existing.upper;
-                END IF;
                 EXECUTE format('DROP TABLE %s', existing.relation);
                 action := 'dropped';
             EXCEPTION WHEN lock_not_available THEN
@@ -183,7 +210,10 @@ BEGIN
 
         -- Rows that came when no partition had been made for them.
         partition := table_name || '_default';
-        EXECUTE format('DELETE FROM postback.%I WHERE id < $1', partition) USING oldest;
+        EXECUTE format('DELETE FROM postback.%I d WHERE d.id < $1
+                          AND postback.still_needed($2, d.id, postback.ulid_floor(postback.ulid_time(d.id) + interval ''1 ms''), $3) IS NULL',
+                       partition)
+            USING oldest, table_name, at;
         GET DIAGNOSTICS purged = ROW_COUNT;
         IF purged > 0 THEN
             action := 'purged';
@@ -194,5 +224,6 @@ END
 $$;
 COMMENT ON FUNCTION postback.keep_partitions(timestamptz) IS
 'Makes the partitions for now and for the time ahead, and drops those past their retention, as partition_policy says;
-returns what was done: created, dropped, purged (rows in the default partition), or busy (a lock was not to be had within
-200 ms: the next call tries again). Safe to call at any time; schedule_jobs() has it called hourly.';
+returns what was done: created, dropped, purged (rows in the default partition), kept (past its retention, but still needed:
+for deliveries to be sent, an attribution window, the daily reports), or busy (a lock was not to be had within 200 ms: the next
+call tries again). Safe to call at any time; schedule_jobs() has it called hourly.';
