@@ -1,0 +1,116 @@
+# The look-ups of attribution as they are executed, whatever the statistics say: a click id is looked for in the one partition
+# that its time names, the last click by index from the newest on, not past the window. What a session's plans did is told by
+# auto_explain.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use PostbackTest;
+use JSON::PP ();
+use Test::More;
+
+my $t = PostbackTest->new;
+my %p = $t->programme;
+my %other = $t->programme(name => 'Other');
+$t->sql("UPDATE postback.brand SET attribution_window = '20 days'");
+
+# Clicks of ten weeks, in a partition for each: 70 a week of the brand, 700 of the other.
+my $weeks = 10;
+$t->sql("SELECT postback.keep_partitions(now() - interval '7 days' * n) FROM generate_series($weeks, 0, -1) n");
+$t->sql("UPDATE postback.partition_policy SET retention = NULL");
+$t->sql(qq{INSERT INTO postback.click (id, brand_id, offer_id, publisher_id)
+	SELECT postback.ulid_floor(now() - interval '2.4 hours' * n + interval '1 ms' * k), CASE k WHEN 0 THEN '$p{brand}' ELSE '$other{brand}' END::postback.ulid,
+	       CASE k WHEN 0 THEN '$p{offer}' ELSE '$other{offer}' END::postback.ulid, '$p{publisher}'
+	FROM generate_series(1, 70 * $weeks) n, generate_series(0, 10) k});
+cmp_ok($t->sql('SELECT count(DISTINCT tableoid) FROM postback.click'), '>=', $weeks, 'the clicks are in many partitions');
+is($t->sql('SELECT count(*) FROM postback.click_default'), '0', 'and none in the default one');
+
+my $auto_explain = q{LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on; SET auto_explain.log_analyze = on;
+	SET auto_explain.log_timing = off; SET auto_explain.log_format = json; SET auto_explain.log_level = notice; SET client_min_messages = notice;};
+
+# The plans of all statements inside of a postback, as auto_explain shows them.
+sub plans
+{
+	my ($query) = @_;
+	my ($status, $out, $error) = $t->node->psql('postgres', "$auto_explain SELECT r.warning, r.attribution FROM postback.receive('$p{token}', '$query') r");
+	die $error if $status || $error =~ m{ERROR:};
+	my @plans = map { JSON::PP->new->decode($_) } $error =~ /plan:\n(\{.*?^\})/smg;
+	return ($out, @plans);
+}
+
+# Scans of partitions of clicks that were executed, of the plans that look for clicks so: node, partition, rows looked at.
+sub scans
+{
+	my ($node) = @_;
+	my @found;
+	if (($node->{'Relation Name'} // '') =~ /^click_/ && $node->{'Actual Loops'} > 0)
+	{
+		push @found, { type => $node->{'Node Type'}, partition => $node->{'Relation Name'}, index => $node->{'Index Name'} // '',
+			direction => $node->{'Scan Direction'} // '', condition => $node->{'Index Cond'} // '',
+			rows => $node->{'Actual Loops'} * ($node->{'Actual Rows'} + ($node->{'Rows Removed by Filter'} // 0)) };
+	}
+	return @found, map { scans($_) } @{ $node->{Plans} // [] };
+}
+
+sub lookups
+{
+	my ($like, @plans) = @_;
+	return map { scans($_->{Plan}) } grep { $_->{'Query Text'} =~ $like } @plans;
+}
+my $by_id = qr/FROM postback\.click x WHERE x\.id = k\.id LIMIT 1/;
+my $by_brand = qr/FROM postback\.click x\s+WHERE \(x\.brand_id, x\.id\)/;
+
+# Run with statistics and without: a fresh database has none.
+for my $analyzed (0, 1)
+{
+	$t->sql('ANALYZE postback.click') if $analyzed;
+	my $statistics = $analyzed ? 'with statistics' : 'without statistics';
+
+	my $click = $t->sql("SELECT max(id) FROM postback.click WHERE brand_id = '$p{brand}' AND id < postback.ulid_floor(now() - interval '15 days')");
+	my ($answer, @plans) = plans("order=ID-$analyzed&value=1&click_id=clk_$click");
+	is("$answer " . $t->sql("SELECT click_id FROM postback.conversion WHERE order_ref = 'ID-$analyzed'"), "|click $click", 'attributed by click id');
+	my @scans = lookups($by_id, @plans);
+	is(scalar(@scans), 1, "$statistics one partition is looked at for a click id");
+	is($scans[0]{partition}, $t->sql("SELECT c.relname FROM postback.click k JOIN pg_class c ON c.oid = k.tableoid WHERE k.id = '$click'"), 'the one that it is in');
+	like("$scans[0]{type} $scans[0]{index} $scans[0]{condition}", qr/^Index Scan \Q$scans[0]{partition}\E_pkey \(id = /, 'by its primary key');
+	is($scans[0]{rows}, 1, 'where it is the only row read');
+	is(scalar(lookups($by_brand, @plans)), 0, 'and no last click is looked for');
+
+	# older than any partition, and later than any: nothing but the default partition can have it
+	for my $case ([ 'older', '2001-01-01' ], [ 'later', '2101-01-01' ])
+	{
+		($answer, @plans) = plans("order=$case->[0]-$analyzed&value=1&click_id=" . $t->sql("SELECT postback.ulid_floor('$case->[1]')"));
+		is($answer, 'unknown_click_id|none', "an id $case->[0] than all partitions is unknown");
+		is(join(' ', map { "$_->{partition} $_->{rows}" } lookups($by_id, @plans)), 'click_default 0', 'of which only the default partition is asked');
+	}
+
+	# The newest click of the brand is two hours old: the first row that the scan meets.
+	($answer, @plans) = plans("order=LAST-$analyzed&value=1");
+	is($answer, '|last_click', 'attributed to the last click');
+	@scans = lookups($by_brand, @plans);
+	cmp_ok(scalar(@scans), '>=', 1, "$statistics the last click");
+	for my $scan (@scans)
+	{
+		like("$scan->{type} $scan->{direction} $scan->{index}", qr/^Index Scan Backward \Q$scan->{partition}\E_brand_id_id_idx$/, 'is looked for by the index, from the newest on');
+		like($scan->{condition}, qr/^\(\(ROW\(brand_id, id\) >= .*\(ROW\(brand_id, id\) < .*\(id >= .*\(id < /, 'between the bounds of the window');
+	}
+	my $rows = 0;
+	$rows += $_->{rows} for @scans;
+	cmp_ok($rows, '<=', 4, 'and of each of its partitions at most one row is read');
+
+	# Narrowed to an address that nobody has: all clicks of the window are read, and none beyond it.
+	my $within = $t->sql("SELECT count(*) FROM postback.click WHERE brand_id = '$p{brand}' AND id >= postback.ulid_floor(now() - interval '20 days')");
+	($answer, @plans) = plans("order=NONE-$analyzed&value=1&ip=192.0.2.77");
+	is($answer, '|none', 'no click of that address');
+	@scans = lookups($by_brand, @plans);
+	$rows = 0;
+	$rows += $_->{rows} for @scans;
+	cmp_ok(abs($rows - $within), '<=', 1, "$statistics a look-up in vain reads the window ($within clicks of " . 70 * $weeks . ')');
+	cmp_ok(scalar(grep { $_->{rows} > 0 } @scans), '<=', 4, 'in its partitions');
+	is(join(' ', grep { $_ !~ /_brand_id_id_idx$/ } map { $_->{index} } @scans), '', 'by index everywhere');
+}
+
+$t->audit_ok;
+$t->finish;
