@@ -43,7 +43,7 @@ END
 $$;
 SELECT count(pg_temp.trade(b, p, 'EARLY')) FROM unnest(ARRAY[:'mine', :'theirs']) b, unnest(ARRAY[:'blog', :'forum']) p;
 -- some attempts, with answers
-SELECT count(postback.settle('t', ARRAY[c.attempt_id], '{response}', ARRAY[CASE WHEN c.url ~ 'both' THEN 200 ELSE 500 END], '{NULL}', '{NULL}', '{7}', '{192.0.2.9}',
+SELECT count(postback.settle('t', ARRAY[c.delivery_id], ARRAY[c.attempt_id], '{response}', ARRAY[CASE WHEN c.url ~ 'both' THEN 200 ELSE 500 END], '{NULL}', '{NULL}', '{7}', '{192.0.2.9}',
                              ARRAY['answer to ' || c.delivery_id])) > 0 AS settled
 FROM postback.claim('t', 1000) c;
 -- half of the daily figures rolled up, half still to come
