@@ -9,7 +9,7 @@ use IO::Socket::INET;
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
-# home: the private folder of tests/bench/run; bindir: PostgreSQL's programs; seconds: length of a measured round;
+# home: the private folder of tests/bench/run; bindir: PostgreSQL's programs; setting: what bench.pl takes as NAME=N;
 # smoke: true when only the way through matters.
 sub new
 {
@@ -18,7 +18,8 @@ sub new
 	return bless {%self, processes => {}, sequence => 0}, $class;
 }
 
-sub seconds { return $_[0]{seconds} }
+sub setting { return $_[0]{setting}{ $_[1] } // die "there is no setting $_[1]\n" }
+sub seconds { return $_[0]->setting('seconds') }
 sub warmup { return $_[0]{smoke} ? 0.2 : 1 }
 sub smoke { return $_[0]{smoke} }
 sub program { return "$_[0]{home}/bin/$_[1]" }
@@ -46,12 +47,35 @@ sub psql
 	return $self->capture("$self->{bindir}/psql", qw(-X -A -t -q -v ON_ERROR_STOP=1), '-d', $database, @arguments);
 }
 
+# A text as SQL writes it.
+sub literal
+{
+	my ($self, $text) = @_;
+
+	return "'" . ($text =~ s/'/''/gr) . "'";
+}
+
 # Runs one SQL command, returning its output with columns split by "|".
 sub sql
 {
 	my ($self, $database, $sql) = @_;
 
 	return $self->psql($database, '-c', $sql);
+}
+
+# Runs several commands at once, each in a session of its own, and waits for all.
+sub sql_together
+{
+	my ($self, $database, @commands) = @_;
+	my @command = ("$self->{bindir}/psql", qw(-X -A -t -q -v ON_ERROR_STOP=1), '-d', $database, '-c');
+
+	local $ENV{PGOPTIONS} = '-c client_min_messages=warning';
+	for my $number (0 .. $#commands)
+	{
+		$self->start("psql$number", {}, @command, $commands[$number]);
+	}
+	$self->finish("psql$_") for 0 .. $#commands;
+	return;
 }
 
 # A fresh database that holds what programme.sql made and nothing else.
@@ -134,21 +158,33 @@ sub wait_for_port
 	die "$name does not accept connections; its log:\n" . $self->log_tail($name);
 }
 
-# Ends a started program by SIGTERM, which it has ten seconds to follow.
+# Waits for the end of a started program; dies unless it was a success.
+sub finish
+{
+	my ($self, $name) = @_;
+	my $pid = $self->{processes}{$name} // die "$name was not started\n";
+
+	waitpid $pid, 0;
+	delete $self->{processes}{$name};
+	die "$name failed, status $?; its log:\n" . $self->log_tail($name) if $? != 0;
+	return;
+}
+
+# Ends a started program by SIGTERM; one that drains has ten seconds for it.
 sub stop
 {
 	my ($self, $name) = @_;
 	my $pid = delete $self->{processes}{$name} // return;
 
 	kill TERM => $pid;
-	for (1 .. 1000)
+	for (1 .. 2000)
 	{
 		return if waitpid($pid, POSIX::WNOHANG()) != 0;
 		sleep 0.01;
 	}
 	kill KILL => $pid;
 	waitpid $pid, 0;
-	die "$name did not end within 10 seconds of SIGTERM; its log:\n" . $self->log_tail($name);
+	die "$name did not end within 20 seconds of SIGTERM; its log:\n" . $self->log_tail($name);
 }
 
 # For a signal's handler: ends what capture is waiting for, which perl would otherwise wait for before it exits.
@@ -228,7 +264,8 @@ sub load
 			'--seconds' => $self->seconds, '--warmup' => $self->warmup,
 			map { ("--$_" => $option{$_}) } sort keys %option);
 
-		return { map { split /=/, $_, 2 } split ' ', $text };
+		my %result = map { split /=/, $_, 2 } split ' ', $text;
+		return { %result, figure => $result{rate} };
 	});
 }
 

@@ -1,12 +1,17 @@
 # Measures the rows and prints the table; called by tests/bench/run, which has built everything and started the cluster.
 #
-# A file of rows/ returns a group: {database, measures => [...], rows => [...]}. Each group gets a fresh database. A
-# measure is {name, title, start, round, check}: three functions called with ($harness, $database), of which only round
-# must be there. It returns {rate => per second, cpu, p50_us, p99_us}, the last two where they are known. A row compares
-# two measures of its group: {name, title, of, against, kind, first, then}; kind is "share" or "times" (rate of "of" by
-# that of "against", at least the target) or "time" (time of "of" by that of "against", at most the target). A measure
-# may say in "missing" why it cannot be made here. In each round every measure of a group runs once, in their order, so
-# that what a row compares is always neighbouring in time.
+# A file of rows/ returns a group: {name, database, rounds, measures => [...], rows => [...]}. Each group gets a fresh
+# database; its name chooses all its rows; rounds limits the number of rounds where one takes long. A measure is {name,
+# title, unit, start, round, check}: three functions called with ($harness, $database), of which only round must be there.
+# It returns {figure, cpu, p50_us, p99_us, ...}, all but the first where they are known; the figure is a rate per second
+# unless unit says otherwise. In each round every measure of a group runs once, in their order, so that what a row
+# compares is always neighbouring in time. A measure may say in "missing" why it cannot be made here.
+#
+# A row is {name, title, of, against, kind, key, first, then}. kind says what is judged: "share" or "times" (rate of "of"
+# by that of "against", at least the target), "time" (time of "of" by that of "against", from their rates, at most the
+# target), "least" or "most" (the figure of "of", by that of "against" or less that of "minus" if there is one). key names
+# another value of the result than the figure. The second target is left out where there is only one, both where the value
+# is only shown.
 
 use strict;
 use warnings;
@@ -18,18 +23,31 @@ use POSIX ();
 
 $| = 1;
 my ($home, $bindir, @words) = @ARGV;
-my %setting = (seconds => 5, rounds => 7);
-my (%wanted, $smoke);
+my $smoke = grep { $_ eq 'smoke' } @words;
+my %wanted;
+
+# What NAME=N may set: in full, and in the short version.
+my %setting = map { $_->[0] => $_->[ $smoke ? 2 : 1 ] } (
+	[ seconds => 5, 0.5 ],
+	[ rounds => 7, 1 ],
+	[ store_clicks => 50_000_000, 20_000 ],
+	[ store_conversions => 10_000_000, 4_000 ],
+	[ due => 1_000_000, 2_048 ],
+	[ connections => 1_000, 100 ],
+	[ calls => 1_000_000, 1_000 ],
+	[ endpoints => 1_000, 100 ],
+	[ flood => 1_000_000, 2_000 ],
+	[ delayed => 5_000_000, 5_000 ],
+	[ churn => 360_000, 1_024 ],
+);
 
 for my $word (@words)
 {
-	if ($word eq 'smoke') { $smoke = 1 }
-	elsif ($word =~ /^(seconds|rounds)=(\d+(?:\.\d+)?)$/ && $2 > 0) { $setting{$1} = $2 }
-	else { $wanted{$word} = 1 }
+	if ($word =~ /^(\w+)=(\d+(?:\.\d+)?)$/ && exists $setting{$1} && $2 > 0) { $setting{$1} = $2 }
+	elsif ($word ne 'smoke') { $wanted{$word} = 1 }
 }
-@setting{qw(seconds rounds)} = (1, 1) if $smoke;
 
-my $harness = Harness->new(home => $home, bindir => $bindir, seconds => $setting{seconds}, smoke => $smoke);
+my $harness = Harness->new(home => $home, bindir => $bindir, setting => \%setting, smoke => $smoke);
 $SIG{$_} = sub { $harness->interrupt; exit 130 } for qw(INT TERM HUP);
 END
 {
@@ -39,10 +57,10 @@ END
 }
 
 my @groups = map { do $_ || die $@ || "could not read $_: $!\n" } sort glob "$FindBin::Bin/rows/*.pm";
-my %known = map { $_->{name} => 1 } map { @{ $_->{rows} } } @groups;
+my %known = map { $_ => 1 } map { ($_->{name}, map { $_->{name} } @{ $_->{rows} }) } @groups;
 for my $word (sort keys %wanted)
 {
-	die "no row \"$word\"; there are: " . join(' ', sort keys %known) . ", seconds=N, rounds=N and smoke\n"
+	die "no row or group \"$word\"; there are: " . join(' ', sort(keys %known), map { "$_=N" } sort keys %setting) . " smoke\n"
 	  unless $known{$word};
 }
 
@@ -54,9 +72,10 @@ sub median
 	return @sorted % 2 ? $sorted[$middle] : ($sorted[ $middle - 1 ] + $sorted[$middle]) / 2;
 }
 
-sub thousands
+# A figure as people read it: 21,368 or 8.4
+sub shown
 {
-	my $text = sprintf '%.0f', $_[0];
+	my $text = sprintf abs $_[0] < 100 ? '%.1f' : '%.0f', $_[0];
 
 	1 while $text =~ s/^(\d+)(\d{3})/$1,$2/;
 	return $text;
@@ -64,27 +83,28 @@ sub thousands
 
 sub run_round
 {
-	my ($measure, $database, $round) = @_;
+	my ($measure, $database, $round, $rounds) = @_;
 	my $result = $measure->{round}->($harness, $database);
 
 	push @{ $measure->{results} }, $result;
-	printf STDERR "round %d of %d  %-14s %10s/s   %s\n", $round, $setting{rounds}, $measure->{name},
-	  thousands($result->{rate}), $result->{cpu};
+	printf STDERR "round %d of %d  %-20s %10s %-4s  %s\n", $round, $rounds, $measure->{name}, shown($result->{figure}),
+	  $measure->{unit} // '/s', $result->{cpu} // $result->{note} // '';
 	return;
 }
 
 sub run_group
 {
 	my ($group, @rows) = @_;
-	my %needed = map { ($_->{of} => 1, $_->{against} => 1) } @rows;
-	my @measures = grep { $needed{ $_->{name} } && !$_->{missing} } @{ $group->{measures} };
+	my %needed = map { $_ => 1 } grep { defined } map { @$_{qw(of against minus)} } @rows;
+	my @measures = grep { ($needed{ $_->{name} } || $_->{always}) && !$_->{missing} } @{ $group->{measures} };
+	my $rounds = min($setting{rounds}, $group->{rounds} // $setting{rounds});
 
 	my $database = $harness->make_database($group->{database});
 
 	$_->{start}->($harness, $database) for grep { $_->{start} } @measures;
-	for my $round (1 .. $setting{rounds})
+	for my $round (1 .. $rounds)
 	{
-		run_round($_, $database, $round) for @measures;
+		run_round($_, $database, $round, $rounds) for @measures;
 	}
 	$_->{check}->($harness, $database) for grep { $_->{check} } @measures;
 	$harness->stop_all;
@@ -98,7 +118,7 @@ sub print_measures
 	for my $measure (grep { $_->{results} } @{ $group->{measures} })
 	{
 		my @results = @{ $measure->{results} };
-		my @rates = map { $_->{rate} } @results;
+		my @figures = map { $_->{figure} } @results;
 		my %latency;
 
 		for my $name (qw(p50_us p99_us))
@@ -106,36 +126,49 @@ sub print_measures
 			my @known = grep { defined } map { $_->{$name} } @results;
 			$latency{$name} = @known ? sprintf '%.2f', median(@known) / 1000 : '';
 		}
-		my $middle = (sort { $a->{rate} <=> $b->{rate} } @results)[ int($#results / 2) ];
-		printf "%-52s %9s  %9s..%-9s %7s %7s   %s\n", $measure->{title}, thousands(median(@rates)),
-		  thousands(min @rates), thousands(max @rates), @latency{qw(p50_us p99_us)}, $middle->{cpu};
+		my $middle = (sort { $a->{figure} <=> $b->{figure} } @results)[ int($#results / 2) ];
+		printf "%-60s %9s %-3s %9s..%-9s %7s %7s   %s\n", $measure->{title}, shown(median(@figures)), $measure->{unit} // '/s',
+		  shown(min @figures), shown(max @figures), @latency{qw(p50_us p99_us)}, $middle->{cpu} // $middle->{note} // '';
 	}
 	return;
 }
 
+# What a row judges, round by round.
+sub judged
+{
+	my ($row, $of, $other) = @_;
+	my $key = $row->{key} // 'figure';
+
+	return map {
+		my ($x, $y) = map { $_->{$key} // die "$row->{name}: the result has no $key\n" } $_->[0], $_->[1] // $_->[0];
+		$row->{kind} eq 'time' ? $y / $x : $row->{against} ? $x / $y : $row->{minus} ? $x - $y : $x;
+	} map { [ $of->{results}[$_], $other && $other->{results}[$_] ] } 0 .. $#{ $of->{results} };
+}
+
+# Prints a row and returns its verdict.
 sub print_row
 {
 	my ($group, $row) = @_;
-	my ($of, $against) = map { my $name = $row->{$_}; first { $_->{name} eq $name } @{ $group->{measures} } } qw(of against);
-	my $missing = $of->{missing} // $against->{missing};
+	my $find = sub { my ($name) = @_; defined $name ? first { $_->{name} eq $name } @{ $group->{measures} } : undef };
+	my ($of, $other) = ($find->($row->{of}), $find->($row->{against} // $row->{minus}));
+	my $missing = $of->{missing} // ($other && $other->{missing});
 
 	if (defined $missing)
 	{
-		printf "%-60s not measured: %s\n", $row->{title}, $missing;
-		return;
+		printf "%-78s not measured: %s\n", $row->{title}, $missing;
+		return 'not measured';
 	}
-	my @ratios = map {
-		my ($x, $y) = ($of->{results}[$_]{rate}, $against->{results}[$_]{rate});
-		$row->{kind} eq 'time' ? $y / $x : $x / $y;
-	} 0 .. $#{ $of->{results} };
-	my $ratio = median(@ratios);
-	my $sign = $row->{kind} eq 'time' ? '<=' : '>=';
-	my $reached = sub { $row->{kind} eq 'time' ? $ratio <= $_[0] : $ratio >= $_[0] };
-	my $verdict = $smoke ? '' : $reached->($row->{then}) ? 'then' : $reached->($row->{first}) ? 'first' : 'missed';
+	my @values = judged($row, $of, $other);
+	my $value = median(@values);
+	my $at_most = $row->{kind} eq 'time' || $row->{kind} eq 'most';
+	my $reached = sub { defined $_[0] && ($at_most ? $value <= $_[0] : $value >= $_[0]) };
+	my $verdict = $smoke || !defined $row->{first} ? '' : $reached->($row->{then}) ? 'then' : $reached->($row->{first}) ? 'first' : 'missed';
+	my ($first, $then) = map { defined $_ ? ($at_most ? '<= ' : '>= ') . $_ : '' } @$row{qw(first then)};
+	my $form = sub { abs $_[0] < 1000 ? sprintf '%.2f', $_[0] : shown($_[0]) };
 
-	printf "%-60s %6.2f  %5.2f..%-5.2f  %s %-5s %s %-5s %s\n", $row->{title}, $ratio, min(@ratios), max(@ratios),
-	  $sign, $row->{first}, $sign, $row->{then}, $verdict;
-	return;
+	printf "%-78s %8s  %8s..%-8s %-9s %-9s %s\n", $row->{title}, $form->($value), $form->(min(@values)), $form->(max(@values)),
+	  $first, $then, $verdict;
+	return $verdict;
 }
 
 sub first_line_of
@@ -161,7 +194,9 @@ sub heading
 {
 	my ($cpu) = map { /^model name\s*:\s*(.*)/ ? $1 : () } split /\n/, $harness->capture('cat', '/proc/cpuinfo');
 	my ($memory) = $harness->capture('cat', '/proc/meminfo') =~ /^MemTotal:\s*(\d+)/m;
-	my ($flush) = $harness->capture('sh', '-c', "'$bindir/pg_test_fsync' -s 1 -f '$home/scratch/fsync' 2>&1 || true")
+	# It goes on with what is of no interest here, until it finds nobody reading.
+	my ($flush) = $harness->capture('sh', '-c',
+		"'$bindir/pg_test_fsync' -s 1 -f '$home/scratch/fsync' 2>/dev/null | sed '/fdatasync .*usecs/ q'")
 	  =~ /fdatasync\s.*?(\d+) usecs/;
 	my $file_system = first_line_of('stat', '-f', '-c', '%T', $home);
 	my ($curl) = first_line_of($harness->program('curl_multi'), '--version') =~ /^(\S+)/;
@@ -179,6 +214,8 @@ sub heading
 				'max_wal_size', 'checkpoint_timeout']) WITH ORDINALITY AS s (name, place)})),
 	  sprintf("rounds:   %d of %s s after %s s of warm-up, alternating; the load generator shares the cores\n",
 		$setting{rounds}, $setting{seconds}, $harness->warmup),
+	  'sizes:    ' . join(', ', map { "$_ " . shown($setting{$_}) =~ s/\.0$//r } grep { !/^(?:seconds|rounds)$/ } sort keys %setting)
+	  . "\n",
 	  $file_system eq 'tmpfs' ? "warning:  this file system is not a disk: flushes are free, so the durable rows flatter\n" : ();
 }
 
@@ -189,7 +226,7 @@ $harness->psql('programme', '-o', '/dev/null', '-v', 'clicks=' . ($smoke ? 10_00
 my @chosen;
 for my $group (@groups)
 {
-	my @rows = grep { !%wanted || $wanted{ $_->{name} } } @{ $group->{rows} };
+	my @rows = grep { !%wanted || $wanted{ $_->{name} } || $wanted{ $group->{name} } } @{ $group->{rows} };
 
 	next unless @rows;
 	run_group($group, @rows);
@@ -197,13 +234,15 @@ for my $group (@groups)
 }
 
 print "\n$heading\n";
-printf "%-52s %9s  %9s..%-9s %7s %7s   %s\n", 'measured', 'median/s', 'min', 'max', 'p50 ms', 'p99 ms', 'CPU (100% = one core)';
+printf "%-60s %9s     %9s..%-9s %7s %7s   %s\n", 'measured', 'median', 'min', 'max', 'p50 ms', 'p99 ms', 'CPU (100% = one core)';
 print_measures($_->[0]) for @chosen;
-printf "\n%-60s %6s  %12s  %-8s %-8s\n", 'compared (median of the rounds\' ratios)', 'ratio', 'min..max', 'first', 'then';
+printf "\n%-78s %8s  %8s..%-8s %-9s %-9s\n", 'judged (median of the rounds)', 'value', 'min', 'max', 'first', 'then';
+my @missed;
 for my $chosen (@chosen)
 {
 	my ($group, @rows) = @$chosen;
-	print_row($group, $_) for @rows;
+	push @missed, map { $_->{name} } grep { print_row($group, $_) eq 'missed' } @rows;
 }
+print "\nmissed: @missed\n" if @missed;
 print "\nnot measured: deliveries against pg_net, which is not a Debian package.\n";
 print "smoke: figures of one short round are not to be compared.\n" if $smoke;

@@ -3,6 +3,8 @@
 #
 # postbackd is timed from the receiver's first request until the queue is empty, so that what is counted is settled.
 
+package rows::deliveries;
+
 use strict;
 use warnings;
 use Time::HiRes qw(sleep time);
@@ -33,6 +35,7 @@ sub wait_until
 }
 
 return {
+	name => 'outbound',
 	database => 'deliveries',
 	measures => [
 		{
@@ -75,7 +78,7 @@ return {
 				$harness->expect($database, 'logged attempts', 'SELECT count(*) FROM postback.attempt', $attempts + $count);
 				$harness->expect($database, 'deliveries not delivered',
 					q{SELECT count(*) FROM postback.delivery WHERE state <> 'delivered'}, 0);
-				$result->{rate} = $count / ($result->{ended} - $first);
+				$result->{figure} = $count / ($result->{ended} - $first);
 				return $result;
 			},
 		},
@@ -91,7 +94,7 @@ return {
 					my $text = $harness->capture($harness->program('curl_multi'), "http://127.0.0.1:$receiver_port"
 						. '/postback?click=clk_01JZZZZZZZZZZZZZZZZZZZZZZZ&status=pending&payout={n}', $count, $concurrency);
 
-					return { map { split /=/, $_, 2 } split ' ', $text };
+					return { figure => $text =~ /rate=(\S+)/ };
 				});
 				my ($received) = receiver_stats($harness);
 				die "receiver: expected $count requests, got $received\n" if $received != $count;

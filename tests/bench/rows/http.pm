@@ -1,6 +1,8 @@
 # Over HTTP, 64 connections: a constant answer by the daemon's own loop, durable orders and clicks by postbackd, and the
 # same orders by the Fastify peer.
 
+package rows::http;
+
 use strict;
 use warnings;
 
@@ -63,6 +65,7 @@ sub check_rows
 }
 
 return {
+	name => 'http',
 	database => 'http',
 	measures => [
 		{

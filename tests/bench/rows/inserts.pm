@@ -8,6 +8,8 @@
 # the arguments of receive_batch and the text of the plain INSERTs is outside the measured time, the COMMIT with its
 # flush inside.
 
+package rows::inserts;
+
 use strict;
 use warnings;
 
@@ -188,7 +190,7 @@ sub timed
 	my $result = $harness->with_cpu(sub {
 		return { elapsed => $harness->sql($database, "CALL bench.$procedure($batches, $untimed, 0)") };
 	});
-	$result->{rate} = ($batches - $untimed) * 256 / $result->{elapsed};
+	$result->{figure} = ($batches - $untimed) * 256 / $result->{elapsed};
 	return $result;
 }
 
@@ -242,6 +244,7 @@ sub inserting
 }
 
 return {
+	name => 'inside',
 	database => 'inserts',
 	measures => [
 		{
