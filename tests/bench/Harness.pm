@@ -5,7 +5,9 @@ package Harness;
 
 use strict;
 use warnings;
+use IO::Handle;
 use IO::Socket::INET;
+use IPC::Open2;
 use POSIX ();
 use Time::HiRes qw(sleep time);
 
@@ -76,6 +78,54 @@ sub sql_together
 	}
 	$self->finish("psql$_") for 0 .. $#commands;
 	return;
+}
+
+# Opens a session that stays open, for ask and close_session; returns it.
+sub session
+{
+	my ($self, $database) = @_;
+	my $name = 'session' . ++$self->{sequence};
+
+	local $ENV{PGOPTIONS} = '-c client_min_messages=warning';
+	my $pid = open2(my $from, my $to, "$self->{bindir}/psql", qw(-X -A -t -q -v ON_ERROR_STOP=1), '-d', $database);
+	$self->{processes}{$name} = $pid;
+	return { name => $name, from => $from, to => $to };
+}
+
+# Runs SQL in a session and returns its output; dies when it fails.
+sub ask
+{
+	my ($self, $session, $sql) = @_;
+	my ($text, $line) = ('');
+
+	print { $session->{to} } "$sql;\n\\echo (end)\n";
+	$session->{to}->flush;
+	while (defined($line = readline $session->{from}) && $line ne "(end)\n")
+	{
+		$text .= $line;
+	}
+	die "the session ended at: $sql\n" unless defined $line;
+	chomp $text;
+	return $text;
+}
+
+sub close_session
+{
+	my ($self, $session) = @_;
+
+	close $session->{to};
+	$self->finish($session->{name});
+	return;
+}
+
+# A line of /proc/PID/status in megabytes.
+sub memory_of
+{
+	my ($self, $pid, $field) = @_;
+	my ($kilobytes) = $self->capture('cat', "/proc/$pid/status") =~ /^\Q$field\E:\s*(\d+) kB/m
+	  or die "process $pid has no $field\n";
+
+	return $kilobytes / 1024;
 }
 
 # A fresh database that holds what programme.sql made and nothing else.
@@ -170,13 +220,13 @@ sub finish
 	return;
 }
 
-# Ends a started program by SIGTERM; one that drains has ten seconds for it.
+# Ends a started program by a signal, SIGTERM if not said otherwise; one that drains has ten seconds for it.
 sub stop
 {
-	my ($self, $name) = @_;
+	my ($self, $name, $signal) = @_;
 	my $pid = delete $self->{processes}{$name} // return;
 
-	kill TERM => $pid;
+	kill $signal // 'TERM', $pid;
 	for (1 .. 2000)
 	{
 		return if waitpid($pid, POSIX::WNOHANG()) != 0;
@@ -253,16 +303,16 @@ sub with_cpu
 	return $result;
 }
 
-# One measured run of load.c; returns its figures. Options: port, path, expect, ids, from, connections.
+# One measured run of load.c; returns its figures. Options: port, path, expect, ids, from, connections, seconds, pace.
 sub load
 {
 	my ($self, %option) = @_;
 
+	$option{seconds} //= $self->seconds;
 	$self->settle;
 	return $self->with_cpu(sub {
 		my $text = $self->capture($self->program('load'),
-			'--seconds' => $self->seconds, '--warmup' => $self->warmup,
-			map { ("--$_" => $option{$_}) } sort keys %option);
+			'--warmup' => $self->warmup, map { ("--$_" => $option{$_}) } sort keys %option);
 
 		my %result = map { split /=/, $_, 2 } split ' ', $text;
 		return { %result, figure => $result{rate} };

@@ -2,7 +2,10 @@
  * load.c: HTTP load on one address from one thread.
  *
  * Keeps a fixed number of keep-alive connections busy with one request each,
- * reads every answer to its end and counts it.  It knows about HTTP/1.1 answers
+ * reads every answer to its end and counts it.  With --pace N it sends N
+ * requests per second instead, whatever the answers do, over as many of the
+ * connections as that takes; latencies count from when a request was to be
+ * sent, so that a server that makes callers wait shows.  It knows about HTTP/1.1 answers
  * with a Content-Length and nothing about postback.  Every answer that has not
  * the expected status, and every broken connection, ends the run with exit code
  * 1 and the offending answer on stderr: a measured rate is a rate of successes.
@@ -47,7 +50,8 @@
 typedef struct Connection
 {
 	int			fd;
-	uint64_t	sent_at;		/* microseconds; 0 = idle */
+	uint64_t	sent_at;		/* microseconds, when it was to be sent; 0 = idle */
+	struct Connection *next_idle;	/* with --pace */
 	size_t		request_len;
 	size_t		request_done;	/* bytes of the request written so far */
 	size_t		head_len;		/* bytes of the answer gathered in head */
@@ -63,6 +67,7 @@ static int	port = 0;
 static int	connections = 64;
 static double seconds = 5.0;
 static double warmup = 1.0;
+static double pace = 0;			/* requests per second; 0 = as fast as answers come */
 static const char *path = "/";
 static uint64_t next_number = 1;
 static int	expected_status = 200;
@@ -79,6 +84,9 @@ static uint64_t measured;
 static uint32_t latency_counts[LATENCY_LIMIT + 1];
 static uint64_t latency_max;
 static size_t busy;
+
+/* Connections that wait for their turn, with --pace. */
+static Connection *idle;
 
 static void die(const char *format,...) __attribute__((noreturn, format(printf, 1, 2)));
 
@@ -194,12 +202,12 @@ send_request(Connection *c)
 }
 
 static void
-start_request(Connection *c)
+start_request(Connection *c, uint64_t at)
 {
 	make_request(c);
 	c->head_len = 0;
 	c->in_body = false;
-	c->sent_at = now_us();
+	c->sent_at = at;
 	busy++;
 	send_request(c);
 }
@@ -240,8 +248,13 @@ finish_request(Connection *c, uint64_t at, uint64_t measure_from, uint64_t stop_
 		if (latency > latency_max)
 			latency_max = latency;
 	}
-	if (at < stop_at)
-		start_request(c);
+	if (pace > 0)
+	{
+		c->next_idle = idle;
+		idle = c;
+	}
+	else if (at < stop_at)
+		start_request(c, now_us());
 }
 
 /* Takes len bytes of an answer; true when that completes it. */
@@ -343,11 +356,50 @@ percentile(double share)
 	return latency_max;
 }
 
+/*
+ * With --pace: sends what is due, as far as there are connections, and returns
+ * when the next request is due; *number counts them.
+ */
+static uint64_t
+send_due(uint64_t *number, uint64_t start, uint64_t stop_at)
+{
+	uint64_t	now = now_us();
+
+	for (;;)
+	{
+		uint64_t	due = start + (uint64_t) ((double) *number * 1e6 / pace);
+		Connection *c = idle;
+
+		if (due >= stop_at)
+			return UINT64_MAX;
+		if (due > now || c == NULL)
+			return due;
+		idle = c->next_idle;
+		start_request(c, due);
+		(*number)++;
+	}
+}
+
+static int
+wait_events(int epoll, struct epoll_event *events, uint64_t until)
+{
+	uint64_t	now = now_us();
+	uint64_t	us = until <= now ? 0 : until - now;
+	struct timespec timeout;
+
+	if (us > 1000000 || (pace > 0 && idle == NULL))
+		us = 1000000;
+	timeout = (struct timespec) {.tv_sec = (time_t) (us / 1000000), .tv_nsec = (long) (us % 1000000) * 1000};
+	return epoll_pwait2(epoll, events, EVENTS_PER_WAIT, &timeout, NULL);
+}
+
 static void
 run(void)
 {
 	Connection *all = calloc((size_t) connections, sizeof(Connection));
 	int			epoll = epoll_create1(EPOLL_CLOEXEC);
+	uint64_t	paced = 0;
+	uint64_t	next_due = UINT64_MAX;
 	uint64_t	start;
 	uint64_t	measure_from;
 	uint64_t	stop_at;
@@ -361,12 +413,22 @@ run(void)
 	measure_from = start + (uint64_t) (warmup * 1e6);
 	stop_at = measure_from + (uint64_t) (seconds * 1e6);
 	for (int i = 0; i < connections; i++)
-		start_request(&all[i]);
+	{
+		if (pace == 0)
+			start_request(&all[i], now_us());
+		else
+		{
+			all[i].next_idle = idle;
+			idle = &all[i];
+		}
+	}
+	if (pace > 0)
+		next_due = send_due(&paced, start, stop_at);
 
-	while (busy > 0)
+	while (busy > 0 || next_due != UINT64_MAX)
 	{
 		struct epoll_event events[EVENTS_PER_WAIT];
-		int			n = epoll_wait(epoll, events, EVENTS_PER_WAIT, 1000);
+		int			n = wait_events(epoll, events, next_due);
 
 		if (n < 0 && errno != EINTR)
 			die("could not wait: %s", strerror(errno));
@@ -379,6 +441,8 @@ run(void)
 			if ((events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) && read_answer(c))
 				finish_request(c, now_us(), measure_from, stop_at);
 		}
+		if (pace > 0)
+			next_due = send_due(&paced, start, stop_at);
 		if (now_us() > stop_at + DRAIN_SECONDS * 1000000ULL)
 			die("%zu requests without an answer for %d seconds", busy, DRAIN_SECONDS);
 	}
@@ -389,7 +453,7 @@ static void
 usage(FILE *to)
 {
 	fputs("load --port N [--host 127.0.0.1] [--connections 64] [--warmup 1.0] [--seconds 5.0]\n"
-		  "     [--path /...{n}...{id}...] [--ids FILE] [--from 1] [--expect 200]\n", to);
+		  "     [--pace N] [--path /...{n}...{id}...] [--ids FILE] [--from 1] [--expect 200]\n", to);
 }
 
 int
@@ -405,6 +469,7 @@ main(int argc, char **argv)
 		{"ids", required_argument, NULL, 'i'},
 		{"from", required_argument, NULL, 'f'},
 		{"expect", required_argument, NULL, 'e'},
+		{"pace", required_argument, NULL, 'r'},
 		{"help", no_argument, NULL, '?'},
 		{NULL, 0, NULL, 0}
 	};
@@ -441,12 +506,15 @@ main(int argc, char **argv)
 			case 'e':
 				expected_status = atoi(optarg);
 				break;
+			case 'r':
+				pace = atof(optarg);
+				break;
 			default:
 				usage(stderr);
 				return 1;
 		}
 	}
-	if (port < 1 || port > 65535 || connections < 1 || seconds <= 0 || warmup < 0 || optind < argc)
+	if (port < 1 || port > 65535 || connections < 1 || seconds <= 0 || warmup < 0 || pace < 0 || optind < argc)
 	{
 		usage(stderr);
 		return 1;

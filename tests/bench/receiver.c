@@ -3,11 +3,17 @@
  *
  * Answers every request on keep-alive connections with 200 and a short body,
  * from one thread, as fast as it can: it must not be the bottleneck.  Knows
- * just enough HTTP for that: the end of the head and Content-Length.
+ * just enough HTTP for that: the end of the head and Content-Length.  It is to
+ * be reached by any loopback address, 127.0.0.0/8.
  *
- * GET /-/stats answers "COUNT FIRST LAST": the requests counted since the last
- * such call, and when the first and the last one of them came, in microseconds
- * of the wall clock.  GET /-/count answers COUNT and goes on counting.
+ * Paths that begin with a fault's name are those of bad servers: /hang is never
+ * answered, /error is answered 500, /reset has its connection reset, /endless
+ * gets a body that does not end.
+ *
+ * GET /-/stats answers "COUNT FIRST LAST": the requests answered 200 since the
+ * last such call, and when the first and the last one of them came, in
+ * microseconds of the wall clock.  GET /-/count answers COUNT and goes on
+ * counting.
  */
 #define _GNU_SOURCE
 
@@ -32,10 +38,12 @@
 typedef struct Connection
 {
 	int			fd;
+	bool		endless;
 	size_t		len;
 	char		data[REQUEST_MAX];
 } Connection;
 
+static int	epoll;
 static uint64_t count;
 static uint64_t first_us;
 static uint64_t last_us;
@@ -85,6 +93,43 @@ whole_request(Connection *c)
 	return c->len >= need ? need : 0;
 }
 
+static bool
+is_path(const Connection *c, const char *path)
+{
+	const char *at = memchr(c->data, ' ', c->len);
+
+	return at != NULL && strncmp(at + 1, path, strlen(path)) == 0;
+}
+
+/* Does what the path asks for, if it is a bad server's; false when the connection is of no more use. */
+static bool
+misbehave(Connection *c, bool *done)
+{
+	static const char error[] = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 5\r\n\r\nerror";
+	static const char endless[] = "HTTP/1.1 200 OK\r\n\r\n";
+	struct linger reset = {.l_onoff = 1};
+	struct epoll_event writable = {.events = EPOLLIN | EPOLLOUT, .data.ptr = c};
+
+	*done = true;
+	if (is_path(c, "/hang"))
+		return true;
+	if (is_path(c, "/error"))
+		return send(c->fd, error, sizeof(error) - 1, MSG_NOSIGNAL) == (ssize_t) sizeof(error) - 1;
+	if (is_path(c, "/reset"))
+	{
+		setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+		return false;
+	}
+	if (is_path(c, "/endless"))
+	{
+		c->endless = true;
+		epoll_ctl(epoll, EPOLL_CTL_MOD, c->fd, &writable);
+		return send(c->fd, endless, sizeof(endless) - 1, MSG_NOSIGNAL) == (ssize_t) sizeof(endless) - 1;
+	}
+	*done = false;
+	return true;
+}
+
 /* false when the connection is of no more use */
 static bool
 answer(Connection *c)
@@ -94,7 +139,12 @@ answer(Connection *c)
 	char		body[128];
 	int			body_len;
 	int			len;
+	bool		done;
 
+	if (!misbehave(c, &done))
+		return false;
+	if (done)
+		return true;
 	if (strncmp(c->data, "GET /-/stats ", 13) == 0)
 	{
 		body_len = snprintf(body, sizeof(body), "%" PRIu64 " %" PRIu64 " %" PRIu64, count, first_us, last_us);
@@ -114,11 +164,30 @@ answer(Connection *c)
 	return send(c->fd, text, (size_t) len, MSG_NOSIGNAL) == len;
 }
 
+/* Writes as much of an endless body as the socket takes; false when the connection has ended. */
+static bool
+write_endless(Connection *c)
+{
+	static const char block[16384];
+	ssize_t		n;
+
+	while ((n = send(c->fd, block, sizeof(block), MSG_NOSIGNAL)) > 0)
+		;
+	return n < 0 && errno == EAGAIN;
+}
+
 static void
 serve(Connection *c)
 {
 	size_t		used;
-	ssize_t		n = recv(c->fd, c->data + c->len, REQUEST_MAX - c->len, 0);
+	ssize_t		n;
+
+	if (c->endless && !write_endless(c))
+	{
+		drop(c);
+		return;
+	}
+	n = recv(c->fd, c->data + c->len, REQUEST_MAX - c->len, 0);
 
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
@@ -128,7 +197,7 @@ serve(Connection *c)
 		return;
 	}
 	c->len += (size_t) n;
-	while ((used = whole_request(c)) > 0)
+	while (!c->endless && (used = whole_request(c)) > 0)
 	{
 		if (!answer(c))
 		{
@@ -147,20 +216,28 @@ serve(Connection *c)
 }
 
 static void
-take_connection(int listener, int epoll)
+take_connection(int listener)
 {
 	struct epoll_event event = {.events = EPOLLIN};
-	int			fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct sockaddr_in peer;
+	socklen_t	peer_len = sizeof(peer);
+	int			fd = accept4(listener, (struct sockaddr *) &peer, &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	int			on = 1;
 	Connection *c;
 
 	if (fd < 0)
 		return;
+	if (ntohl(peer.sin_addr.s_addr) >> 24 != 127)
+	{
+		close(fd);				/* no business of anybody outside */
+		return;
+	}
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	c = malloc(sizeof(*c));
 	if (c == NULL)
 		die("out of memory");
 	c->fd = fd;
+	c->endless = false;
 	c->len = 0;
 	event.data.ptr = c;
 	if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) != 0)
@@ -170,12 +247,12 @@ take_connection(int listener, int epoll)
 int
 main(int argc, char **argv)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY)};
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
 	int			listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-	int			epoll = epoll_create1(EPOLL_CLOEXEC);
 	int			on = 1;
 
+	epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (argc != 2)
 	{
 		fputs("receiver PORT\n", stderr);
@@ -198,7 +275,7 @@ main(int argc, char **argv)
 		for (int i = 0; i < n; i++)
 		{
 			if (events[i].data.ptr == NULL)
-				take_connection(listener, epoll);
+				take_connection(listener);
 			else
 				serve(events[i].data.ptr);
 		}
