@@ -3,8 +3,8 @@
  *
  * Refused with 400, and the connection ends:
  *   a line that does not end in CRLF (bare LF, bare CR); a control byte or NUL anywhere in a head;
- *   a request line that is not METHOD SP TARGET SP VERSION with single spaces; a target that does
- *   not begin with '/'; a version other than HTTP/1.0 and HTTP/1.1;
+ *   a request line that is not METHOD SP TARGET SP VERSION with single spaces; a target that neither
+ *   begins with '/' nor is an http or https URL without a user; a version other than HTTP/1.0 and HTTP/1.1;
  *   a field whose name is not a token directly followed by ':'; a folded line (obs-fold);
  *   Host missing in 1.1, repeated, empty, or of other bytes than a name, address and port have;
  *   Content-Length repeated, a list, signed, empty or not decimal; Transfer-Encoding repeated, other than exactly
@@ -23,6 +23,8 @@ typedef enum State
 	START,						/* all zero: before the first byte of a request */
 	START_LF,					/* after the CR of an empty line before it */
 	METHOD,
+	SCHEME,						/* of a target in absolute form */
+	AUTHORITY,					/* of the same */
 	TARGET,
 	VERSION,
 	LINE_LF,					/* after the CR that ends the request line or a field */
@@ -155,12 +157,61 @@ read_method(Framing *f, unsigned char c)
 	return true;
 }
 
+/*
+ * A URL, which every server must take for a target (RFC 9112 section 3.2.2): http:// or https://, then a host.  What host
+ * it is means nothing here, as with the field Host.
+ */
+static bool
+read_scheme(Framing *f, unsigned char c)
+{
+	static const char schemes[] = "https://";
+
+	if (f->place == strlen("http") && c == ':')
+		f->place++;
+	if ((c >= 'A' && c <= 'Z' ? c + 32 : c) != schemes[f->place++])
+		return refuse(f, 400, "the request target must begin with / or be an http URL");
+	if (f->place == sizeof(schemes) - 1)
+	{
+		f->state = AUTHORITY;
+		f->place = 0;
+	}
+	return true;
+}
+
+static bool
+read_authority(Framing *f, unsigned char c)
+{
+	if (f->place > 0 && (c == '/' || c == '?' || c == ' '))
+		f->state = TARGET;
+	else if (is_host_byte(c) && f->place < UINT8_MAX)
+		f->place++;
+	else
+		return refuse(f, 400, "malformed host in the request target");
+	return true;
+}
+
+/* What the byte is to the form of the target, which its first one decides. */
+static bool
+read_form(Framing *f, unsigned char c)
+{
+	if (f->target_bytes == 0 && c != '/')
+	{
+		f->state = SCHEME;
+		f->place = 0;
+	}
+	if (f->state == SCHEME)
+		return read_scheme(f, c);
+	return f->state != AUTHORITY || read_authority(f, c);
+}
+
 static bool
 read_target(Framing *f, const FramingLimits *limits, char *at)
 {
 	unsigned char c = (unsigned char) *at;
 
-	if (c == ' ' && f->target_bytes > 0)
+	if (!read_form(f, c))
+		return false;
+	if (c == ' ')
 	{
 		f->state = VERSION;
 		f->place = 0;
@@ -168,8 +219,6 @@ read_target(Framing *f, const FramingLimits *limits, char *at)
 	}
 	if (!is_target_byte(c))
 		return refuse(f, 400, "malformed request target");
-	if (f->target_bytes == 0 && c != '/')
-		return refuse(f, 400, "the request target must begin with /");
 	if (++f->target_bytes > limits->target)
 		return refuse(f, 414, "the request target is too long");
 	if (c == '?' && !f->query_marked)
@@ -473,6 +522,8 @@ read_head_byte(Framing *f, const FramingLimits *limits, char *at)
 			return expect(f, c, '\n', START, "malformed method");
 		case METHOD:
 			return read_method(f, c);
+		case SCHEME:
+		case AUTHORITY:
 		case TARGET:
 			return read_target(f, limits, at);
 		case VERSION:

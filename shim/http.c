@@ -699,6 +699,17 @@ on_field(void *context, enum MHD_ValueKind kind, const char *name, size_t name_l
 	return MHD_YES;
 }
 
+/* Of a target that is a URL, what comes after its host. */
+static PbSlice
+path_of(PbSlice target)
+{
+	size_t		start = 0;
+
+	if (target.len > 0 && target.data[0] != '/')
+		start = pb_slice_find(target, '/', pb_slice_find(target, '/', 0) + 2);
+	return (PbSlice) {target.data + start, target.len - start};
+}
+
 static void
 fill_request(Connection *c, const char *method)
 {
@@ -706,7 +717,7 @@ fill_request(Connection *c, const char *method)
 	char	   *mark = strchr(c->target, FRAMING_MARK);
 
 	request->method = pb_slice(method);
-	request->path = (PbSlice) {c->target, mark == NULL ? strlen(c->target) : (size_t) (mark - c->target)};
+	request->path = path_of((PbSlice) {c->target, mark == NULL ? strlen(c->target) : (size_t) (mark - c->target)});
 	request->query = mark == NULL ? (PbSlice) {NULL, 0} : pb_slice(mark + 1);
 	request->body = (PbSlice) {c->body, c->body_length};
 	memset(request->field, 0, sizeof(request->field));

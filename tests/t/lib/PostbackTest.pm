@@ -258,6 +258,61 @@ sub send
 	return $process;
 }
 
+=head2 nginx(to => process)
+
+nginx in front of a serve process, as the README has it, with keep-alive on both sides; returns the process with its
+C<port>. undef where there is no nginx.
+
+=cut
+
+sub nginx
+{
+	my ($self, %options) = @_;
+	my ($program) = grep { -x } map { "$_/nginx" } split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/local/sbin';
+	return unless $program;
+	my $folder = $self->_file('nginx_' . ++$self->{started});
+	my $port = PostgreSQL::Test::Cluster::get_free_port();
+	mkdir $folder or die "$folder: $!";
+	append_to_file("$folder/nginx.conf", <<"CONF");
+daemon off;
+master_process off;
+pid $folder/nginx.pid;
+error_log $folder/error.log;
+events { worker_connections 1024; }
+http {
+	access_log off;
+	client_body_temp_path $folder/body;
+	proxy_temp_path $folder/proxy;
+	fastcgi_temp_path $folder/fastcgi;
+	uwsgi_temp_path $folder/uwsgi;
+	scgi_temp_path $folder/scgi;
+	client_header_timeout 3s;
+	client_body_timeout 3s;
+	keepalive_timeout 3s;
+	upstream serve {
+		server 127.0.0.1:$options{to}{port};
+		keepalive 8;
+	}
+	server {
+		listen 127.0.0.1:$port;
+		location / {
+			proxy_pass http://serve;
+			proxy_http_version 1.1;
+			proxy_next_upstream off;
+			proxy_set_header Host \$host;
+			proxy_set_header Connection "";
+			proxy_set_header X-Forwarded-For \$proxy_add_x_forwarded_for;
+			proxy_set_header X-Forwarded-Proto \$scheme;
+		}
+	}
+}
+CONF
+	my $process = $self->_start('nginx', {}, $program, '-p', $folder, '-e', "$folder/error.log", '-c', "$folder/nginx.conf");
+	$process->{port} = $port;
+	$self->_wait_for($process, sub { ($self->request('GET', '/healthz', port => $port)->{status} // 0) == 200 });
+	return $process;
+}
+
 sub _wait_for
 {
 	my ($self, $process, $works) = @_;
