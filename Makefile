@@ -16,11 +16,15 @@ DATA ?= .demo
 # make check: empty for all, or any of unit regress isolation tap lint bench
 TESTS ?=
 
+# make soak: requests per number of connections, seconds of slow connections
+REQUESTS ?= 1000000
+DURATION ?= 60
+
 ifndef BUILDING
 
 BUILD = $(MAKE) --no-print-directory BUILDING=1
 
-.PHONY: default all install uninstall installcheck check run bench clean help packages
+.PHONY: default all install uninstall installcheck check run bench soak clean help packages
 
 default: all
 	@echo "Built. 'make help' tells what else there is."
@@ -40,6 +44,11 @@ check:
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' exec bash tests/bench/run
 
+# The long versions of tests that make check has short; they judge times too.
+soak:
+	@TESTS=tap ONLY='$(or $(ONLY),030_hostile_http 035_faults 036_soak)' JOBS=1 VERBOSE=1 STRICT=1 HOSTILE_SPLITS=all \
+		REQUESTS='$(REQUESTS)' DURATION='$(DURATION)' PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/check
+
 packages:
 	@PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/install-packages build run check
 
@@ -52,6 +61,7 @@ help:
 	@echo 'make run        a demonstration in a private cluster; Ctrl-C stops it (PORT=$(PORT) DATA=$(DATA))'
 	@echo 'make check      run every test in private clusters (TESTS="unit regress isolation tap lint bench")'
 	@echo 'make bench      measure (BENCH=help tells how to choose rows)'
+	@echo 'make soak       the long versions of the tests of faults, hostile and slow clients (REQUESTS=$(REQUESTS) DURATION=$(DURATION) seconds)'
 	@echo 'make packages   install the Debian packages that the above need, where missing'
 	@echo 'make clean      remove everything that was built'
 
@@ -101,8 +111,9 @@ SHIM_CFLAGS := $(shell pkg-config --cflags $(SHIM_PACKAGES))
 SHIM_LIBS := $(shell pkg-config --libs $(SHIM_PACKAGES))
 DEPEND = -MMD -MP
 
-# Programs of the tests that are built on the core.
-PROGRAMS = $(patsubst tests/oracle/%.c,$(B)/programs/%,$(sort $(wildcard tests/oracle/*.c)))
+# Programs that the tests run.
+PROGRAM_SOURCES = $(sort $(wildcard tests/oracle/*.c)) tests/bench/load.c
+PROGRAMS = $(patsubst %.c,$(B)/programs/%,$(notdir $(PROGRAM_SOURCES)))
 
 .PHONY: programs
 programs: $(PROGRAMS)
@@ -179,7 +190,8 @@ $(eval $(call test-program,$(SHIM_TESTS:%=$(B)/unit/%),unit,$(SHIM_TESTED) $(COR
 $(eval $(call test-program,$(CORE_TESTS:%=$(B)/sanitized/%),sanitized,$(call sanitized,$(CORE_OBJECTS)),$(SANITIZE)))
 $(eval $(call test-program,$(SHIM_TESTS:%=$(B)/sanitized/%),sanitized,$(call sanitized,$(SHIM_TESTED) $(CORE_OBJECTS)),$(SANITIZE),$(SHIM_LIBS)))
 
-$(PROGRAMS): $(B)/programs/%: tests/oracle/%.c $(CORE_OBJECTS) $(B)/flags Makefile
+vpath %.c $(sort $(dir $(PROGRAM_SOURCES)))
+$(PROGRAMS): $(B)/programs/%: %.c $(CORE_OBJECTS) $(B)/flags Makefile
 	@mkdir -p $(@D)
 	$(say) CC $@
 	$(Q)$(CC) $(OWN_CFLAGS) $(OWN_CPPFLAGS) $(DEPEND) -o $@ $< $(CORE_OBJECTS)

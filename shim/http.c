@@ -45,8 +45,8 @@
  * answer's head.  It is cleared for each request, so it counts fully in the process's size.
  */
 #define POOL_SIZE (HTTP_HEAD_LIMIT + HTTP_FIELD_LIMIT * 64 + 2048)
-#define BODY_KEPT 4096			/* a larger body buffer is given back after its request */
-#define BODIES_LIMIT (16 * 1024 * 1024) /* bytes of all bodies at once: beyond it a request is answered 503 */
+#define BODY_KEPT 4096			/* every connection's own; a larger body buffer is given back after its request */
+#define BODIES_LIMIT (16 * 1024 * 1024) /* bytes of all larger ones at once */
 #define LISTEN_BACKLOG 4096
 #define LINGER_MS 2000			/* after a refusal, for the client to read it */
 #define DISCARD_LIMIT (1024 * 1024)
@@ -132,7 +132,7 @@ struct Http
 	LoopHandler drained;
 	void	   *drained_context;
 	HttpStats	stats;
-	size_t		body_room;		/* of all connections */
+	size_t		body_room;		/* of all bodies larger than BODY_KEPT */
 	DeadlineList deadlines[DEADLINE_COUNT];
 	AddressCount *addresses[ADDRESS_SLOTS];
 };
@@ -536,10 +536,17 @@ connection_of(struct MHD_Connection *mhd)
 	return MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
+/* What counts towards BODIES_LIMIT. */
+static size_t
+counted_room(size_t room)
+{
+	return room > BODY_KEPT ? room : 0;
+}
+
 static void
 body_free(Connection *c)
 {
-	c->http->body_room -= c->body_room;
+	c->http->body_room -= counted_room(c->body_room);
 	free(c->body);
 	c->body = NULL;
 	c->body_room = 0;
@@ -620,21 +627,48 @@ on_unescape(void *context, struct MHD_Connection *mhd, char *text)
 	return strlen(text);
 }
 
+/* The rest of it is read and thrown away, and its request answered 503. */
+static void
+body_give_up(Connection *c)
+{
+	c->overflowed = true;
+	body_free(c);
+	c->body_length = 0;
+}
+
+/*
+ * Those who send slowly must not keep the room from those who do not: of the larger bodies that are still
+ * coming in, those that began first give way.
+ */
+static bool
+bodies_make_room(Http *http, const Connection *wanting, size_t more)
+{
+	for (Connection *c = http->deadlines[DEADLINE_REQUEST].head; c != NULL; c = c->next)
+	{
+		if (http->body_room + more <= BODIES_LIMIT)
+			return true;
+		if (c != wanting && c->phase == PHASE_READING && counted_room(c->body_room) > 0)
+			body_give_up(c);
+	}
+	return http->body_room + more <= BODIES_LIMIT;
+}
+
 /* Room in steps: a body that comes slowly takes little more than what has come. */
 static bool
 body_grow(Connection *c, size_t needed)
 {
 	size_t		room = (needed + BODY_KEPT - 1) / BODY_KEPT * BODY_KEPT;
+	size_t		more = counted_room(room) - counted_room(c->body_room);
 	char	   *body;
 
 	if (needed <= c->body_room)
 		return true;
-	if (c->http->body_room - c->body_room + room > BODIES_LIMIT)
+	if (more > 0 && !bodies_make_room(c->http, c, more))
 		return false;
 	body = realloc(c->body, room);
 	if (body == NULL)
 		return false;
-	c->http->body_room += room - c->body_room;
+	c->http->body_room += more;
 	c->body = body;
 	c->body_room = room;
 	return true;
@@ -645,11 +679,11 @@ body_append(Connection *c, const char *data, size_t length)
 {
 	size_t		needed = c->body_length + length;
 
-	if (c->overflowed || needed > HTTP_BODY_LIMIT || !body_grow(c, needed))
+	if (c->overflowed)
+		return;
+	if (needed > HTTP_BODY_LIMIT || !body_grow(c, needed))
 	{
-		c->overflowed = true;
-		body_free(c);			/* so that others have room */
-		c->body_length = 0;
+		body_give_up(c);
 		return;
 	}
 	memcpy(c->body + c->body_length, data, length);
@@ -820,8 +854,6 @@ on_completed(void *context, struct MHD_Connection *mhd, void **slot, enum MHD_Re
 	c->phase = PHASE_READING;
 	free(c->forwarded);
 	c->forwarded = NULL;
-	if (c->body_room > BODY_KEPT)
-		body_free(c);
 	if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK || c->refusal_sent)
 		return;
 	if (c->framing.status != 0 && !has_earlier_requests(c))
@@ -870,6 +902,8 @@ send_response(Connection *c, int status, struct MHD_Response *response)
 		http->ready = true;
 	}
 	c->phase = PHASE_ANSWERED;
+	if (c->body_room > BODY_KEPT)
+		body_free(c);
 }
 
 static Connection *

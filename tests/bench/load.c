@@ -10,12 +10,13 @@
  * the expected status, and every broken connection, ends the run with exit code
  * 1 and the offending answer on stderr: a measured rate is a rate of successes.
  *
- * In --path, {n} is a number that is used once (counting from --from) and {id}
- * a line of the --ids file, used in turn.
+ * In --path and --body, {n} is a number that is used once (counting from --from)
+ * and {id} a line of the --ids file, used in turn.  With --body the requests are POSTs of a form.
  *
- * Prints one line of name=value: answered and next concern the whole run with
+ * It runs for some time, or (--requests) until so many have been answered.  Prints
+ * one line of name=value: answered and next concern the whole run with
  * its warm-up (next is the first number that was not used), the rest only the
- * measured seconds.
+ * measured seconds; with --requests all of it is measured.
  */
 #define _GNU_SOURCE
 
@@ -34,15 +35,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-#define REQUEST_MAX 4096
+#define REQUEST_MAX 16384
 #define ANSWER_HEAD_MAX 16384
 #define EVENTS_PER_WAIT 256
-#define DRAIN_SECONDS 15
+#define STALL_SECONDS 15
 
 /* Latencies up to this many microseconds are counted exactly. */
 #define LATENCY_LIMIT 1000000
@@ -68,7 +70,9 @@ static int	connections = 64;
 static double seconds = 5.0;
 static double warmup = 1.0;
 static double pace = 0;			/* requests per second; 0 = as fast as answers come */
+static uint64_t requests = 0;	/* 0: for so many seconds */
 static const char *path = "/";
+static const char *body = NULL;
 static uint64_t next_number = 1;
 static int	expected_status = 200;
 
@@ -79,8 +83,10 @@ static size_t id_count;
 static size_t id_next;
 
 /* Counts. */
+static uint64_t started;
 static uint64_t answered;
 static uint64_t measured;
+static double measured_seconds;
 static uint32_t latency_counts[LATENCY_LIMIT + 1];
 static uint64_t latency_max;
 static size_t busy;
@@ -149,36 +155,60 @@ append(char *to, size_t len, const char *text, size_t text_len)
 	return len + text_len;
 }
 
-/* Writes the next request into the connection's buffer. */
-static void
-make_request(Connection *c)
+/* Appends the template with what stands for {n} and {id}. */
+static size_t
+expand(char *to, size_t len, const char *template, const char *id)
 {
-	char		text[128];
-	size_t		len = append(c->request, 0, "GET ", 4);
-	int			n;
+	char		number[24];
 
-	for (const char *p = path; *p != '\0';)
+	for (const char *p = template; *p != '\0';)
 	{
 		if (strncmp(p, "{n}", 3) == 0)
 		{
-			n = snprintf(text, sizeof(text), "%" PRIu64, next_number);
-			len = append(c->request, len, text, (size_t) n);
+			len = append(to, len, number, (size_t) snprintf(number, sizeof(number), "%" PRIu64, next_number));
 			p += 3;
 		}
 		else if (strncmp(p, "{id}", 4) == 0)
 		{
-			if (id_count == 0)
+			if (id == NULL)
 				die("{id} needs --ids");
-			len = append(c->request, len, ids[id_next], strlen(ids[id_next]));
-			id_next = (id_next + 1) % id_count;
+			len = append(to, len, id, strlen(id));
 			p += 4;
 		}
 		else
-			len = append(c->request, len, p++, 1);
+			len = append(to, len, p++, 1);
 	}
+	return len;
+}
+
+/* Writes the next request into the connection's buffer. */
+static void
+make_request(Connection *c)
+{
+	char		text[REQUEST_MAX];
+	const char *id = id_count == 0 ? NULL : ids[id_next];
+	size_t		len = append(c->request, 0, body == NULL ? "GET " : "POST ", body == NULL ? 4 : 5);
+	int			n;
+
+	len = expand(c->request, len, path, id);
+	n = snprintf(text, sizeof(text), " HTTP/1.1\r\nHost: %s:%d\r\n", host, port);
+	len = append(c->request, len, text, (size_t) n);
+	if (body != NULL)
+	{
+		size_t		body_len = expand(text, 0, body, id);
+		char		field[128];
+
+		n = snprintf(field, sizeof(field), "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: %zu\r\n\r\n",
+					 body_len);
+		len = append(c->request, len, field, (size_t) n);
+		len = append(c->request, len, text, body_len);
+	}
+	else
+		len = append(c->request, len, "\r\n", 2);
+	if (id_count > 0)
+		id_next = (id_next + 1) % id_count;
 	next_number++;
-	n = snprintf(text, sizeof(text), " HTTP/1.1\r\nHost: %s:%d\r\n\r\n", host, port);
-	c->request_len = append(c->request, len, text, (size_t) n);
+	c->request_len = len;
 	c->request_done = 0;
 }
 
@@ -209,6 +239,7 @@ start_request(Connection *c, uint64_t at)
 	c->in_body = false;
 	c->sent_at = at;
 	busy++;
+	started++;
 	send_request(c);
 }
 
@@ -253,7 +284,7 @@ finish_request(Connection *c, uint64_t at, uint64_t measure_from, uint64_t stop_
 		c->next_idle = idle;
 		idle = c;
 	}
-	else if (at < stop_at)
+	else if (at < stop_at && (requests == 0 || started < requests))
 		start_request(c, now_us());
 }
 
@@ -320,6 +351,19 @@ read_answer(Connection *c)
 			die("answer without a request");
 		if (take_bytes(c, (size_t) n))
 			return true;
+	}
+}
+
+/* As many connections as the machine allows, whatever the shell's limit of open files. */
+static void
+allow_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0)
+	{
+		limit.rlim_cur = limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
 	}
 }
 
@@ -403,6 +447,7 @@ run(void)
 	uint64_t	start;
 	uint64_t	measure_from;
 	uint64_t	stop_at;
+	uint64_t	moved_at;		/* when an answer last came */
 
 	if (all == NULL || epoll < 0)
 		die("could not start: %s", strerror(errno));
@@ -410,17 +455,18 @@ run(void)
 		open_connection(&all[i], epoll);
 
 	start = now_us();
-	measure_from = start + (uint64_t) (warmup * 1e6);
-	stop_at = measure_from + (uint64_t) (seconds * 1e6);
+	measure_from = requests > 0 ? start : start + (uint64_t) (warmup * 1e6);
+	stop_at = requests > 0 ? UINT64_MAX : measure_from + (uint64_t) (seconds * 1e6);
+	moved_at = start;
 	for (int i = 0; i < connections; i++)
 	{
-		if (pace == 0)
-			start_request(&all[i], now_us());
-		else
+		if (pace > 0)
 		{
 			all[i].next_idle = idle;
 			idle = &all[i];
 		}
+		else if (requests == 0 || started < requests)
+			start_request(&all[i], now_us());
 	}
 	if (pace > 0)
 		next_due = send_due(&paced, start, stop_at);
@@ -439,13 +485,19 @@ run(void)
 			if ((events[i].events & EPOLLOUT) && c->sent_at != 0)
 				send_request(c);
 			if ((events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) && read_answer(c))
-				finish_request(c, now_us(), measure_from, stop_at);
+			{
+				moved_at = now_us();
+				finish_request(c, moved_at, measure_from, stop_at);
+			}
 		}
 		if (pace > 0)
 			next_due = send_due(&paced, start, stop_at);
-		if (now_us() > stop_at + DRAIN_SECONDS * 1000000ULL)
-			die("%zu requests without an answer for %d seconds", busy, DRAIN_SECONDS);
+		if (busy == 0)
+			moved_at = now_us();
+		if (now_us() > moved_at + STALL_SECONDS * 1000000ULL)
+			die("%zu requests without an answer for %d seconds", busy, STALL_SECONDS);
 	}
+	measured_seconds = requests > 0 ? (double) (now_us() - start) / 1e6 : seconds;
 	free(all);
 }
 
@@ -453,7 +505,8 @@ static void
 usage(FILE *to)
 {
 	fputs("load --port N [--host 127.0.0.1] [--connections 64] [--warmup 1.0] [--seconds 5.0]\n"
-		  "     [--pace N] [--path /...{n}...{id}...] [--ids FILE] [--from 1] [--expect 200]\n", to);
+		  "     [--pace N] [--requests N] [--path /...{n}...{id}...] [--body ...{n}...{id}...]\n"
+		  "     [--ids FILE] [--from 1] [--expect 200]\n", to);
 }
 
 int
@@ -465,7 +518,9 @@ main(int argc, char **argv)
 		{"connections", required_argument, NULL, 'c'},
 		{"seconds", required_argument, NULL, 's'},
 		{"warmup", required_argument, NULL, 'w'},
+		{"requests", required_argument, NULL, 'r'},
 		{"path", required_argument, NULL, 'u'},
+		{"body", required_argument, NULL, 'b'},
 		{"ids", required_argument, NULL, 'i'},
 		{"from", required_argument, NULL, 'f'},
 		{"expect", required_argument, NULL, 'e'},
@@ -494,8 +549,14 @@ main(int argc, char **argv)
 			case 'w':
 				warmup = atof(optarg);
 				break;
+			case 'r':
+				requests = strtoull(optarg, NULL, 10);
+				break;
 			case 'u':
 				path = optarg;
+				break;
+			case 'b':
+				body = optarg;
 				break;
 			case 'i':
 				read_ids(optarg);
@@ -521,13 +582,14 @@ main(int argc, char **argv)
 	}
 	if (id_count > 0)
 		id_next = next_number % id_count;
+	allow_descriptors();
 
 	run();
 	if (measured == 0)
-		die("no answer within the measured %.1f seconds", seconds);
+		die("no answer within the measured %.1f seconds", measured_seconds);
 	printf("answered=%" PRIu64 " next=%" PRIu64 " measured=%" PRIu64
 		   " rate=%.1f p50_us=%" PRIu64 " p99_us=%" PRIu64 " max_us=%" PRIu64 "\n",
-		   answered, next_number, measured, (double) measured / seconds,
+		   answered, next_number, measured, (double) measured / measured_seconds,
 		   percentile(0.50), percentile(0.99), latency_max);
 	return 0;
 }

@@ -467,6 +467,68 @@ sub click
 	return $self->request('GET', "/c/$link" . (@parameters ? '?' . query(@parameters) : ''));
 }
 
+=head2 load(name => value, ...)
+
+Runs tests/bench/load.c with these options (port: that of the serve process started last); returns its figures, or
+C<error>, what it complained of: an answer of another status than expected, a broken connection, silence.
+load_start(...) only starts it; load_end of what it returns waits for the end.
+
+=cut
+
+sub load { my ($self, %options) = @_; return $self->load_end($self->load_start(%options)) }
+
+sub load_start
+{
+	my ($self, %options) = @_;
+	$options{port} //= $self->{port};
+	my $errors = $self->_file(sprintf 'load_%d.log', ++$self->{started});
+	my $pid = open(my $from, '-|') // die "fork: $!";
+	if ($pid == 0)
+	{
+		open STDERR, '>', $errors;
+		{ exec { "$ENV{POSTBACK_PROGRAMS}/load" } 'load', map { ("--$_" => $options{$_}) } sort keys %options };
+		POSIX::_exit(127);
+	}
+	return { from => $from, errors => $errors };
+}
+
+sub load_end
+{
+	my ($self, $load) = @_;
+	my $text = do { local $/; readline $load->{from} } // '';
+	return { error => slurp_file($load->{errors}) || "load ended with $?" } unless close $load->{from};
+	return { map { split /=/, $_, 2 } split ' ', $text };
+}
+
+=head2 memory(process id)
+
+What it holds of its own, in KiB: the present size without what is shared (now), and the most that its whole size has
+ever been (peak).
+
+=cut
+
+sub memory
+{
+	my ($self, $pid) = @_;
+	my $status = slurp_file("/proc/$pid/status");
+	my ($now) = $status =~ /^RssAnon:\s*(\d+)/m;
+	my ($peak) = $status =~ /^VmHWM:\s*(\d+)/m;
+	return { now => $now, peak => $peak };
+}
+
+=head2 metric(process, name)
+
+The value of a metric, with its labels; 0 when there is none such.
+
+=cut
+
+sub metric
+{
+	my ($self, $process, $name) = @_;
+	my ($value) = ($self->request('GET', '/metrics', port => $process->{metrics})->{body} // '') =~ /^\Q$name\E (\S+)$/m;
+	return $value // 0;
+}
+
 =head2 curl(arguments)
 
 Standard output of curl -sS with these arguments.
