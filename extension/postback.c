@@ -13,6 +13,9 @@
 
 PG_MODULE_MAGIC;
 
+/* Of libpq/libpq.h, which wants headers of GSSAPI. */
+extern bool pq_check_connection(void);
+
 /* Where visitors of an unknown link go when not even its brand is known.  A network sets it to its own site. */
 char	   *postback_fallback_url = NULL;
 
@@ -50,6 +53,20 @@ postback_random(void *buffer, size_t length)
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("no random bytes could be had"),
 				 errhint("The operating system's random generator failed; see the server log.")));
+}
+
+/*
+ * A batch whose caller has hung up must not be committed: a daemon that waited in vain (a frozen server, a backend
+ * that hung) has long told its senders that nothing was recorded.  To be called when all else is done.
+ */
+void
+require_client(void)
+{
+	if (MyProcPort != NULL && !pq_check_connection())
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("the caller has gone"),
+				 errdetail("Its batch is rolled back, since nobody would learn that it was recorded.")));
 }
 
 PG_FUNCTION_INFO_V1(postback_version);

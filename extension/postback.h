@@ -17,6 +17,7 @@ extern char *postback_actor;
 
 /* postback.c */
 extern void postback_random(void *buffer, size_t length);
+extern void require_client(void);
 
 /* ulid_type.c */
 #define DatumGetUlidP(d) ((PbUlid *) DatumGetPointer(d))

@@ -186,6 +186,7 @@ postback_receive_batch(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	statements_end(level);
+	require_client();
 	return (Datum) 0;
 }
 

@@ -18,8 +18,9 @@
  * "Unavailable" means that nothing was recorded, with one exception: a call that
  * was under way when the connection broke or the deadline came is in doubt.  It
  * is told as unavailable too, so the sender tries again, and idempotency makes
- * that harmless.  What may not happen is a success that was not committed, and
- * that cannot: success is only ever read from the result of a committed call.
+ * that harmless.  (A call that the server only comes to after its connection was closed is rolled back: see
+ * require_client in the extension.  What is left is a commit under way.)  What may not happen is a success that was
+ * not committed, and that cannot: success is only ever read from the result of a committed call.
  */
 #ifndef POSTBACKD_BATCH_H
 #define POSTBACKD_BATCH_H

@@ -33,16 +33,16 @@ enum
 #define COOKIE_LIMIT 1024
 
 bool
-clicks_init(Clicks *clicks, Loop *loop, Metrics *metrics, Answers *answers, const CidrList *trusted)
+clicks_init(Clicks *clicks, Loop *loop, Metrics *metrics, Answers *answers, const Options *options)
 {
 	static const char unrecorded[] = "postbackd_clicks_unrecorded_total";
 	static const char help[] =
 		"Clicks that the database did not confirm in time: sent to the landing page without a click id, or refused.";
 
-	*clicks = (Clicks) {.answers = answers, .trusted = trusted};
+	*clicks = (Clicks) {.answers = answers, .trusted = &options->trust_proxy};
 	clicks->redirected = metrics_counter(metrics, unrecorded, "answer=\"landing\"", help);
 	clicks->refused = metrics_counter(metrics, unrecorded, "answer=\"unavailable\"", help);
-	clicks->landings = landings_new(loop, metrics);
+	clicks->landings = landings_new(loop, metrics, options->landing_life * 1000);
 	return clicks->landings != NULL;
 }
 

@@ -21,7 +21,7 @@ typedef struct Clicks
 } Clicks;
 
 /* Makes its parts; false when out of memory. */
-extern bool clicks_init(Clicks *clicks, Loop *loop, Metrics *metrics, Answers *answers, const CidrList *trusted)
+extern bool clicks_init(Clicks *clicks, Loop *loop, Metrics *metrics, Answers *answers, const Options *options)
 			__attribute__((warn_unused_result));
 extern void clicks_end(Clicks *clicks);
 

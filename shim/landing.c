@@ -19,6 +19,8 @@ struct Landings
 	Loop	   *loop;
 	Metric	   *count;
 	Cache	   *cache;
+	int64_t		life_ms;
+	int64_t		latest_ms;		/* when the database was last asked, for any link */
 };
 
 static void
@@ -30,13 +32,14 @@ refresh(void *context)
 }
 
 Landings *
-landings_new(Loop *loop, Metrics *metrics)
+landings_new(Loop *loop, Metrics *metrics, int64_t life_ms)
 {
 	Landings   *landings = calloc(1, sizeof(*landings));
 
 	if (landings == NULL)
 		return NULL;
 	landings->loop = loop;
+	landings->life_ms = life_ms;
 	landings->cache = cache_new(LANDING_LIMIT, LANDING_BYTES);
 	if (landings->cache == NULL)
 	{
@@ -63,6 +66,7 @@ landings_learn(Landings *landings, PbSlice link, PbSlice address)
 {
 	Landing    *landing = cache_find(landings->cache, link);
 
+	landings->latest_ms = loop_now_ms(landings->loop);
 	if (address.data == NULL)
 	{
 		cache_remove(landings->cache, link);
@@ -72,7 +76,7 @@ landings_learn(Landings *landings, PbSlice link, PbSlice address)
 		landing = cache_put(landings->cache, link, sizeof(*landing) + address.len + 1);
 	if (landing == NULL)
 		return;
-	landing->learned_ms = loop_now_ms(landings->loop);
+	landing->learned_ms = landings->latest_ms;
 	memcpy(landing->address, address.data, address.len);
 	landing->address[address.len] = '\0';
 }
@@ -82,7 +86,7 @@ landings_find(Landings *landings, PbSlice link)
 {
 	const Landing *landing = cache_find(landings->cache, link);
 
-	if (landing == NULL || loop_now_ms(landings->loop) - landing->learned_ms > LANDING_LIFE_MS)
+	if (landing == NULL || landings->latest_ms - landing->learned_ms > landings->life_ms)
 		return NULL;
 	return landing->address;
 }

