@@ -13,18 +13,25 @@ UNITDIR ?= /usr/local/lib/systemd/system
 PORT ?= 8080
 DATA ?= .demo
 
-# make check: empty for all, or any of unit regress isolation tap lint bench
+# make check: empty for all, or any of unit regress isolation tap lint fuzz bench
 TESTS ?=
 
 # make soak: requests per number of connections, seconds of slow connections
 REQUESTS ?= 1000000
 DURATION ?= 60
 
+# make fuzz: see tests/fuzz/run
+TARGETS ?=
+RUNS ?=
+SECONDS ?=
+SEED ?=
+MINIMISE ?=
+
 ifndef BUILDING
 
 BUILD = $(MAKE) --no-print-directory BUILDING=1
 
-.PHONY: default all install uninstall installcheck check run bench soak clean help packages
+.PHONY: default all install uninstall installcheck check run bench soak fuzz coverage clean help packages
 
 default: all
 	@echo "Built. 'make help' tells what else there is."
@@ -40,6 +47,12 @@ run:
 
 check:
 	@TESTS='$(TESTS)' PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/check
+
+fuzz:
+	@TARGETS='$(TARGETS)' RUNS='$(RUNS)' FUZZ_SECONDS='$(SECONDS)' SEED='$(SEED)' MINIMISE='$(MINIMISE)' exec bash tests/fuzz/run
+
+coverage:
+	@exec bash tests/fuzz/run coverage
 
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' exec bash tests/bench/run
@@ -59,7 +72,9 @@ help:
 	@echo 'make            build the extension and the daemon'
 	@echo 'make install    install both (PG_CONFIG=$(PG_CONFIG) SBINDIR=$(SBINDIR) UNITDIR=$(UNITDIR) DESTDIR=$(DESTDIR))'
 	@echo 'make run        a demonstration in a private cluster; Ctrl-C stops it (PORT=$(PORT) DATA=$(DATA))'
-	@echo 'make check      run every test in private clusters (TESTS="unit regress isolation tap lint bench")'
+	@echo 'make check      run every test in private clusters (TESTS="unit regress isolation tap lint fuzz bench")'
+	@echo 'make fuzz       fuzz what reads bytes from outside (TARGETS="url csv" RUNS=100000000 SECONDS=600 SEED=7)'
+	@echo 'make coverage   lines of the core reached by unit tests and corpora; fails below 90 %'
 	@echo 'make bench      measure (BENCH=help tells how to choose rows)'
 	@echo 'make soak       the long versions of the tests of faults, hostile and slow clients (REQUESTS=$(REQUESTS) DURATION=$(DURATION) seconds)'
 	@echo 'make packages   install the Debian packages that the above need, where missing'
@@ -86,6 +101,12 @@ SHIM_TESTS = $(patsubst tests/unit/%.c,%,$(sort $(wildcard tests/unit/shim_test_
 SHIM_TESTED = $(filter-out $(B)/shim/main.o,$(SHIM_OBJECTS))
 sanitized = $(patsubst $(B)/%,$(B)/sanitized/%,$(1))
 
+# Fuzzers, and the core's tests once more with clang's counters for coverage.
+FUZZERS = $(patsubst tests/fuzz/fuzz_%.c,%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
+FUZZED_OBJECTS = $(CORE_OBJECTS) $(B)/shim/framing.o $(B)/shim/forwarded.o $(B)/shim/options.o $(B)/shim/log.o
+fuzzed = $(patsubst $(B)/%,$(B)/fuzzed/%,$(1))
+covered = $(patsubst $(B)/%,$(B)/covered/%,$(1))
+
 UNITS = postbackd-serve.service postbackd-send.service
 
 MODULE_big = postback
@@ -106,6 +127,9 @@ include $(PGXS)
 OWN_CFLAGS = -std=c11 -Wall -Wextra -Werror -Wmissing-prototypes -O2 -g -fstack-protector-strong
 OWN_CPPFLAGS = -Iextension/core
 SANITIZE = -O1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_CC = clang
+FUZZ = -O2 -fsanitize=fuzzer,address,undefined -fno-sanitize-coverage=trace-cmp -fno-sanitize-recover=all -fno-omit-frame-pointer
+COVER = -O1 -fprofile-instr-generate -fcoverage-mapping
 SHIM_PACKAGES = libmicrohttpd libpq libcurl libcares libcrypto
 SHIM_CFLAGS := $(shell pkg-config --cflags $(SHIM_PACKAGES))
 SHIM_LIBS := $(shell pkg-config --libs $(SHIM_PACKAGES))
@@ -121,10 +145,14 @@ programs: $(PROGRAMS)
 .PHONY: unit
 unit: $(foreach test,$(CORE_TESTS) $(SHIM_TESTS),$(B)/unit/$(test) $(B)/sanitized/$(test))
 
+.PHONY: fuzzers covered
+fuzzers: $(FUZZERS:%=$(B)/fuzz/%)
+covered: $(FUZZERS:%=$(B)/covered/fuzz/%) $(CORE_TESTS:%=$(B)/covered/unit/%)
+
 all: shim/postbackd
 
 # Everything is built again when the flags, the server or the version change.
-FLAGS = $(CC) $(POSTBACK_VERSION) $(shell $(PG_CONFIG) --version) $(CPPFLAGS) $(CFLAGS) $(OWN_CFLAGS) $(SANITIZE) $(SHIM_CFLAGS)
+FLAGS = $(CC) $(POSTBACK_VERSION) $(shell $(PG_CONFIG) --version) $(CPPFLAGS) $(CFLAGS) $(OWN_CFLAGS) $(SANITIZE) $(FUZZ) $(COVER) $(SHIM_CFLAGS)
 
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
@@ -166,6 +194,17 @@ $(call sanitized,$(SHIM_OBJECTS)): $(B)/sanitized/%.o: %.c $(B)/flags Makefile
 	$(say) CC $< with sanitizers
 	$(Q)$(CC) $(SHIM_COMPILE) $(SANITIZE) -c -o $@ $<
 
+# The daemon's flags do for the core too.
+$(call fuzzed,$(FUZZED_OBJECTS)): $(B)/fuzzed/%.o: %.c $(B)/flags Makefile
+	@mkdir -p $(@D)
+	$(say) FUZZ_CC $<
+	$(Q)$(FUZZ_CC) $(SHIM_COMPILE) $(FUZZ) -c -o $@ $<
+
+$(call covered,$(FUZZED_OBJECTS)): $(B)/covered/%.o: %.c $(B)/flags Makefile
+	@mkdir -p $(@D)
+	$(say) FUZZ_CC $< with counters
+	$(Q)$(FUZZ_CC) $(SHIM_COMPILE) $(COVER) -c -o $@ $<
+
 shim/postbackd: $(SHIM_OBJECTS) $(CORE_OBJECTS)
 	$(say) LD $@
 	$(Q)$(CC) -o $@ $(SHIM_OBJECTS) $(CORE_OBJECTS) -Wl,-z,relro -Wl,-z,now -Wl,--as-needed $(SHIM_LIBS)
@@ -177,18 +216,21 @@ $(DATA_built): $(INSTALL_SOURCES) $(shell find extension/install -type d) postba
 	   for f in $(INSTALL_SOURCES); do cat $$f && echo || exit 1; done; } > $@.new && mv $@.new $@
 	$(say) MADE $@
 
-# $(call test-program,PROGRAMS,DIRECTORY,OBJECTS,FLAGS,LIBRARIES)
+# $(call test-program,PROGRAMS,DIRECTORY,OBJECTS,FLAGS,LIBRARIES,SOURCES,COMPILER)
 define test-program
-$(1): $(B)/$(2)/%: tests/unit/%.c $(3) $(B)/flags Makefile
+$(1): $(B)/$(2)/%: $(or $(6),tests/unit/)%.c $(3) $(B)/flags Makefile
 	@mkdir -p $$(@D)
-	$$(say) CC $$@
-	$$(Q)$(CC) $(OWN_CFLAGS) $(4) -D_GNU_SOURCE $(OWN_CPPFLAGS) -Ishim $(DEPEND) -o $$@ $$< $(3) $(5) -lcmocka
+	$$(say) $(if $(7),FUZZ_)CC $$@
+	$$(Q)$(or $(7),$(CC)) $(OWN_CFLAGS) $(4) -D_GNU_SOURCE $(OWN_CPPFLAGS) -Ishim $(SHIM_CFLAGS) $(DEPEND) -o $$@ $$< $(3) $(5)
 endef
 
-$(eval $(call test-program,$(CORE_TESTS:%=$(B)/unit/%),unit,$(CORE_OBJECTS)))
-$(eval $(call test-program,$(SHIM_TESTS:%=$(B)/unit/%),unit,$(SHIM_TESTED) $(CORE_OBJECTS),,$(SHIM_LIBS)))
-$(eval $(call test-program,$(CORE_TESTS:%=$(B)/sanitized/%),sanitized,$(call sanitized,$(CORE_OBJECTS)),$(SANITIZE)))
-$(eval $(call test-program,$(SHIM_TESTS:%=$(B)/sanitized/%),sanitized,$(call sanitized,$(SHIM_TESTED) $(CORE_OBJECTS)),$(SANITIZE),$(SHIM_LIBS)))
+$(eval $(call test-program,$(CORE_TESTS:%=$(B)/unit/%),unit,$(CORE_OBJECTS),,-lcmocka))
+$(eval $(call test-program,$(SHIM_TESTS:%=$(B)/unit/%),unit,$(SHIM_TESTED) $(CORE_OBJECTS),,$(SHIM_LIBS) -lcmocka))
+$(eval $(call test-program,$(CORE_TESTS:%=$(B)/sanitized/%),sanitized,$(call sanitized,$(CORE_OBJECTS)),$(SANITIZE),-lcmocka))
+$(eval $(call test-program,$(SHIM_TESTS:%=$(B)/sanitized/%),sanitized,$(call sanitized,$(SHIM_TESTED) $(CORE_OBJECTS)),$(SANITIZE),$(SHIM_LIBS) -lcmocka))
+$(eval $(call test-program,$(FUZZERS:%=$(B)/fuzz/%),fuzz,$(call fuzzed,$(FUZZED_OBJECTS)),$(FUZZ),$(SHIM_LIBS),tests/fuzz/fuzz_,$(FUZZ_CC)))
+$(eval $(call test-program,$(FUZZERS:%=$(B)/covered/fuzz/%),covered/fuzz,$(call covered,$(FUZZED_OBJECTS)),$(COVER) -fsanitize=fuzzer,$(SHIM_LIBS),tests/fuzz/fuzz_,$(FUZZ_CC)))
+$(eval $(call test-program,$(CORE_TESTS:%=$(B)/covered/unit/%),covered/unit,$(call covered,$(CORE_OBJECTS)),$(COVER),-lcmocka,,$(FUZZ_CC)))
 
 vpath %.c $(sort $(dir $(PROGRAM_SOURCES)))
 $(PROGRAMS): $(B)/programs/%: %.c $(CORE_OBJECTS) $(B)/flags Makefile

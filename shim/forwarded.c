@@ -36,23 +36,36 @@ take_last(PbSlice *list, PbSlice *entry)
 	return true;
 }
 
+/* Nothing, or a colon and one to five digits, from the given place to the end? */
+static bool
+is_port(PbSlice entry, size_t at)
+{
+	if (at == entry.len)
+		return true;
+	if (entry.data[at] != ':' || entry.len - at < 2 || entry.len - at > 6)
+		return false;
+	for (at++; at < entry.len; at++)
+		if (entry.data[at] < '0' || entry.data[at] > '9')
+			return false;
+	return true;
+}
+
 /* An address, with or without a port: 192.0.2.1, 192.0.2.1:4711, 2001:db8::1, [2001:db8::1], [2001:db8::1]:4711. */
 static bool
 parse_entry(PbSlice entry, PbAddress *address)
 {
-	size_t		colon;
+	size_t		end;
 
 	if (pb_address_parse(entry, address))
 		return true;
 	if (entry.len > 0 && entry.data[0] == '[')
 	{
-		size_t		end = pb_slice_find(entry, ']', 1);
-
+		end = pb_slice_find(entry, ']', 1);
 		return end < entry.len && pb_address_parse((PbSlice) {entry.data + 1, end - 1}, address) &&
-			address->family == 6;
+			address->family == 6 && is_port(entry, end + 1);
 	}
-	colon = pb_slice_find(entry, ':', 0);
-	return colon < entry.len && pb_address_parse((PbSlice) {entry.data, colon}, address) && address->family == 4;
+	end = pb_slice_find(entry, ':', 0);
+	return pb_address_parse((PbSlice) {entry.data, end}, address) && address->family == 4 && is_port(entry, end);
 }
 
 PbAddress

@@ -524,7 +524,7 @@ main(int argc, char **argv)
 		{"ids", required_argument, NULL, 'i'},
 		{"from", required_argument, NULL, 'f'},
 		{"expect", required_argument, NULL, 'e'},
-		{"pace", required_argument, NULL, 'r'},
+		{"pace", required_argument, NULL, 'a'},
 		{"help", no_argument, NULL, '?'},
 		{NULL, 0, NULL, 0}
 	};
@@ -567,7 +567,7 @@ main(int argc, char **argv)
 			case 'e':
 				expected_status = atoi(optarg);
 				break;
-			case 'r':
+			case 'a':
 				pace = atof(optarg);
 				break;
 			default:
