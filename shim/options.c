@@ -23,6 +23,7 @@ typedef enum Kind
 	KIND_INT,
 	KIND_TEXT,
 	KIND_ADDRESS,				/* ADDR:PORT, or empty */
+	KIND_ADDRESSES,				/* ADDR:PORT,ADDR:PORT ... */
 	KIND_LEVEL,
 	KIND_CIDR,
 	KIND_PORT,
@@ -78,6 +79,8 @@ static const Flag flags[] = {
 	"allow this special-purpose range, on every port (repeatable)"},
 	{"--allow-port", "N", FOR_SEND, KIND_PORT, FIELD(allow_port), 1, 65535, NULL,
 	"allow this port beside 80 and 443 (repeatable)"},
+	{"--dns-server", "ADDR:PORT[,...]", FOR_SEND, KIND_ADDRESSES, FIELD(dns_server), 0, 0, NULL,
+	"name servers to ask instead of those of /etc/resolv.conf (tests, split-horizon DNS); answers are checked alike"},
 	{"--concurrency", "N", FOR_SEND, KIND_INT, FIELD(concurrency), 1, 10000, "256",
 	"most deliveries under way at once"},
 	{"--per-host", "N", FOR_SEND, KIND_INT, FIELD(per_host), 1, 1000, "16", "most of them to one host and port"},
@@ -158,6 +161,31 @@ parse_int(const char *text, int minimum, int maximum, int *value)
 	return true;
 }
 
+/* One "ADDR:PORT" or more, separated by commas; ADDR an address, PORT not 0. */
+static bool
+are_addresses(const char *text)
+{
+	for (;;)
+	{
+		size_t		length = strcspn(text, ",");
+		char		piece[64];
+		char		host[64];
+		PbAddress	address;
+		int			port;
+
+		if (length >= sizeof(piece))
+			return false;
+		memcpy(piece, text, length);
+		piece[length] = '\0';
+		if (!options_split_address(piece, host, sizeof(host), &port) || port == 0 ||
+			!pb_address_parse(log_slice(host), &address))
+			return false;
+		if (text[length] == '\0')
+			return true;
+		text += length + 1;
+	}
+}
+
 static bool
 set_flag(const Flag *flag, const char *value, Options *options)
 {
@@ -177,6 +205,9 @@ set_flag(const Flag *flag, const char *value, Options *options)
 		case KIND_ADDRESS:
 			*(const char **) field = value;
 			return value[0] == '\0' || options_split_address(value, address, sizeof(address), &port);
+		case KIND_ADDRESSES:
+			*(const char **) field = value;
+			return are_addresses(value);
 		case KIND_LEVEL:
 			return log_level_parse(value, field);
 		case KIND_SWITCH:

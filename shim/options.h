@@ -56,6 +56,7 @@ typedef struct Options
 	/* send */
 	CidrList	allow_egress;
 	PortList	allow_port;
+	const char *dns_server;		/* "ADDR:PORT,..."; NULL = those of /etc/resolv.conf */
 	int			concurrency;
 	int			per_host;
 	int			lease;			/* seconds */

@@ -693,7 +693,7 @@ make_parts(Sender *sender)
 	AttemptTools tools = {.loop = sender->loop};
 
 	if ((sender->guard = guard_create(&rules)) == NULL ||
-		(sender->resolver = resolver_new(sender->loop, NULL)) == NULL ||
+		(sender->resolver = resolver_new(sender->loop, options->dns_server)) == NULL ||
 		(sender->signer = signer_create()) == NULL ||
 		(sender->endpoints = endpoints_new(options->concurrency, options->per_host)) == NULL)
 		return false;

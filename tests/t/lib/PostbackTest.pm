@@ -57,7 +57,7 @@ sub new
 {
 	my ($class, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($options{name} // 'main');
-	my $self = bless { node => $node, processes => [], started => 0, receivers => 0 }, $class;
+	my $self = bless { node => $node, processes => [], started => 0, receivers => 0, nameservers => 0 }, $class;
 
 	$node->init(extra => [ '--locale=C.UTF-8', '--encoding=UTF8', @{ $options{initdb} // [] } ]);
 	# The daemon refuses a server that does not flush.
@@ -200,6 +200,16 @@ sub _file
 	my ($test) = $PostgreSQL::Test::Utils::test_logfile =~ m{regress_log_([^/]+)$};
 	my $path = "$PostgreSQL::Test::Utils::log_path/${test}_$name";
 	return $path =~ m{^/} ? $path : POSIX::getcwd() . "/$path";
+}
+
+# A file of these lines, put in place of what a process reads again and again.
+sub replace_file
+{
+	my ($file, @lines) = @_;
+	open my $handle, '>', "$file.made" or die "$file: $!";
+	print $handle map { "$_\n" } @lines;
+	close $handle or die;
+	rename "$file.made", $file or die "$file: $!";
 }
 
 sub _start
@@ -568,6 +578,27 @@ sub receiver
 	return $receiver;
 }
 
+=head2 nameserver(line, ...)
+
+Starts a name server with a zone of these lines; see tests/t/lib/nameserver. Methods: address ("127.0.0.1:PORT"), zone(line, ...) for
+other lines from now on, queries (list of "TYPE NAME udp|tcp"; beside them "connection", one over TCP).
+
+=cut
+
+sub nameserver
+{
+	my ($self, @lines) = @_;
+	my $base = $self->_file(sprintf 'nameserver_%d', ++$self->{nameservers});
+	my $server = bless { zone => "$base.zone", record => "$base.queries" }, 'PostbackTest::Nameserver';
+	$server->zone(@lines);
+	append_to_file($server->{record}, '');
+	my $process = $server->{process} = $self->_start('nameserver', {}, $^X, __FILE__ =~ s{[^/]+$}{nameserver}r, '--zone',
+		$server->{zone}, '--record', $server->{record});
+	$self->_wait_for($process,
+		sub { -e $process->{log} && slurp_file($process->{log}) =~ /^listening on (\d+)$/m && ($server->{port} = $1) });
+	return $server;
+}
+
 =head2 finish()
 
 Stops what runs, the server last, and ends the test.
@@ -595,10 +626,7 @@ sub url { return "http://127.0.0.1:$_[0]{port}" }
 sub behave
 {
 	my ($self, @behaviour) = @_;
-	open my $handle, '>', "$self->{behaviour}.made" or die "$self->{behaviour}: $!";
-	print $handle map { "$_\n" } @behaviour;
-	close $handle or die;
-	rename "$self->{behaviour}.made", $self->{behaviour} or die "$self->{behaviour}: $!";
+	PostbackTest::replace_file($self->{behaviour}, @behaviour);
 }
 
 sub received
@@ -621,6 +649,27 @@ sub stop
 {
 	my ($self) = @_;
 	return $self->{test}->stop($self->{process});
+}
+
+package PostbackTest::Nameserver;
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+
+sub address { return "127.0.0.1:$_[0]{port}" }
+
+sub zone
+{
+	my ($self, @lines) = @_;
+	PostbackTest::replace_file($self->{zone}, @lines);
+}
+
+sub queries
+{
+	my ($self) = @_;
+	return split /\n/, slurp_file($self->{record});
 }
 
 1;
