@@ -17,6 +17,7 @@
 #include "utils/lsyscache.h"
 
 #include "callback.h"
+#include "core/header.h"
 #include "core/url.h"
 
 #define REQUEST_MAX 65536		/* bytes of a rendered URL, body or header value */

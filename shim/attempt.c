@@ -13,6 +13,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "../extension/core/header.h"
+
 #define OWN_HEADERS 3
 
 /* A database that gives no sensible time-out gets this one. */
@@ -29,12 +31,6 @@ struct Attempts
 	AttemptTools tools;
 	AttemptHandler handler;
 	void	   *context;
-};
-
-/* Headers that are ours or the connection's: a callback may not set them. */
-static const char *const reserved_headers[] = {
-	"connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization", "proxy-connection", "te",
-	"trailer", "transfer-encoding", "upgrade", "webhook-id", "webhook-signature", "webhook-timestamp",
 };
 
 Attempts *
@@ -112,37 +108,14 @@ on_transferred(void *context, const TransferResult *result)
 /* ---- headers ---- */
 
 static bool
-is_token_byte(char c)
+header_well_formed(PbSlice header, size_t colon)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		(c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
-static bool
-header_well_formed(PbSlice header)
-{
-	size_t		colon = pb_slice_find(header, ':', 0);
-
-	if (colon == 0 || colon == header.len)
+	if (colon == header.len || !pb_header_name_ok((PbSlice) {header.data, colon}))
 		return false;
-	for (size_t i = 0; i < colon; i++)
-		if (!is_token_byte(header.data[i]))
-			return false;
-	for (size_t i = colon; i < header.len; i++)
-		if (((unsigned char) header.data[i] < 0x20 && header.data[i] != '\t') || header.data[i] == 0x7F)
+	for (size_t i = colon + 1; i < header.len; i++)
+		if (!pb_header_byte_ok(header.data[i]))
 			return false;
 	return true;
-}
-
-static bool
-header_reserved(PbSlice header)
-{
-	PbSlice		name = {header.data, pb_slice_find(header, ':', 0)};
-
-	for (size_t i = 0; i < sizeof(reserved_headers) / sizeof(reserved_headers[0]); i++)
-		if (pb_slice_equal_nocase(name, pb_slice(reserved_headers[i])))
-			return true;
-	return false;
 }
 
 /* False: *why says what is wrong, without any header's value. */
@@ -157,17 +130,18 @@ headers_fit(const Delivery *delivery, PbOut *why)
 	for (size_t i = 0; i < delivery->header_count; i++)
 	{
 		PbSlice		header = delivery->headers[i];
+		PbSlice		name = {header.data, pb_slice_find(header, ':', 0)};
 
-		if (!header_well_formed(header))
+		if (!header_well_formed(header, name.len))
 		{
 			pb_out_slice(why, PB_LITERAL("a header is malformed, number "));
 			pb_out_int(why, (int64_t) i + 1);
 			return false;
 		}
-		if (header_reserved(header))
+		if (pb_header_reserved(name))
 		{
 			pb_out_slice(why, PB_LITERAL("a callback may not set the header "));
-			pb_out_slice(why, (PbSlice) {header.data, pb_slice_find(header, ':', 0)});
+			pb_out_slice(why, name);
 			return false;
 		}
 	}

@@ -284,13 +284,3 @@ pb_out_json(PbOut *out, PbSlice s)
 			pb_out_char(out, s.data[i]);
 	}
 }
-
-void
-pb_out_header(PbOut *out, PbSlice s)
-{
-	for (size_t i = 0; i < s.len; i++)
-	{
-		if (s.data[i] != '\r' && s.data[i] != '\n' && s.data[i] != '\0')
-			pb_out_char(out, s.data[i]);
-	}
-}

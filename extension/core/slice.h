@@ -65,11 +65,9 @@ extern void pb_out_int(PbOut *out, int64_t n);
 /*
  * Escaping writers.  pb_out_percent encodes every byte but the RFC 3986
  * unreserved ones (ALPHA DIGIT - . _ ~) as %XX, upper case.  pb_out_json writes the inside of a JSON
- * string: quote, backslash and controls below 0x20 escaped, others as they are.  pb_out_header
- * drops CR, LF and NUL.
+ * string: quote, backslash and controls below 0x20 escaped, others as they are.
  */
 extern void pb_out_percent(PbOut *out, PbSlice s);
 extern void pb_out_json(PbOut *out, PbSlice s);
-extern void pb_out_header(PbOut *out, PbSlice s);
 
 #endif							/* PB_SLICE_H */
