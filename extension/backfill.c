@@ -3,6 +3,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -238,12 +239,48 @@ first_reason(const Callback *callback)
 	return count > 0 && !nulls[0] ? text_slice(DatumGetTextPP(elements[0])) : PB_LITERAL("sample");
 }
 
-/* A conversion that never was, of parties in the callback's scope: of the newest link there, else of none that exist. */
-static Conversion *
-sample_conversion(const Callback *callback)
+/* The newest click or event in scope, as a change tells of it; false: none. */
+static bool
+newest_other(const Callback *callback, Change *change)
+{
+	Rows	   *rows = rows_begin(change->cause == CAUSE_EVENT ? ST_NEWEST_EVENTS : ST_NEWEST_CLICKS, 1);
+	uint64		found;
+
+	rows_next(rows);
+	put_scope(rows, callback);
+	put_int(rows, NEWEST);
+	found = rows_execute(rows);
+	for (uint64 i = 0; i < found; i++)
+	{
+		Record		record = record_read(i);
+		Conversion *c = palloc0(sizeof(Conversion));
+		Datum		subs;
+
+		take_ulid(&record, &c->id);
+		take_ulid(&record, &c->brand_id);
+		take_ulid(&record, &c->offer_id);
+		take_ulid(&record, &c->publisher_id);
+		c->has_click = take_ulid(&record, &c->click_id);
+		c->order_ref = take_slice(&record);
+		c->notice = take_slice(&record);
+		c->sub_id = take_slice(&record);
+		c->external_transaction_id = take_slice(&record);
+		c->subs = take_datum(&record, &subs) ? DatumGetArrayTypeP(subs) : NULL;
+		c->attribution = ATTRIBUTION_CLICK;
+		c->updated_at = ulid_timestamp(&c->id);
+		change->event = take_slice(&record);
+		change->after = c;
+		if (callback_fires(callback, change, NULL))
+			return true;
+	}
+	return false;
+}
+
+/* Brand, offer, publisher and currency in the callback's scope: of the newest link there, else such as do not exist. */
+static void
+sample_parties(const Callback *callback, Conversion *c)
 {
 	Rows	   *rows = rows_begin(ST_SAMPLE_LINK, 1);
-	Conversion *c = palloc0(sizeof(Conversion));
 
 	c->brand_id = callback->has_brand ? callback->brand_id : ulid_next();
 	c->offer_id = callback->has_offer ? callback->offer_id : ulid_next();
@@ -260,11 +297,32 @@ sample_conversion(const Callback *callback)
 		take_ulid(&record, &c->publisher_id);
 		c->commission_currency = take_slice(&record);
 	}
-	c->id = ulid_next();
+}
+
+/* A conversion, event or click that never was. */
+static void
+sample_change(const Callback *callback, Change *change)
+{
+	Conversion *c = palloc0(sizeof(Conversion));
+
+	change->after = c;
+	sample_parties(callback, c);
 	c->has_click = true;
-	c->click_id = ulid_next();
+	c->id = c->click_id = ulid_next();
 	c->attribution = ATTRIBUTION_CLICK;
+	c->external_transaction_id = c->sub_id = PB_LITERAL("sample");
+	c->updated_at = GetCurrentTransactionStartTimestamp();
+	if (change->cause == CAUSE_CLICK)
+		return;
+	c->id = ulid_next();
 	c->order_ref = PB_LITERAL("SAMPLE");
+	c->promo_code = c->notice = PB_LITERAL("sample");
+	change->event = PB_LITERAL("");
+	if (change->cause == CAUSE_EVENT)
+	{
+		change->event = callback->goal.data != NULL ? callback->goal : PB_LITERAL("sample");
+		return;
+	}
 	c->goal = callback->goal.data != NULL ? callback->goal : PB_LITERAL("");
 	c->status = first_status(callback);
 	c->value = 4999;
@@ -272,10 +330,26 @@ sample_conversion(const Callback *callback)
 	c->priced = true;
 	c->commission = 400;
 	c->fee = 140;
-	c->external_transaction_id = c->sub_id = c->promo_code = c->notice = PB_LITERAL("sample");
 	if (c->status == PB_REVERSED)
 		c->reason = first_reason(callback);
-	return c;
+}
+
+/* What a test tells of: the newest that fits the callback, else a sample; marked as a test. */
+static void
+trial_change(const Callback *callback, Change *change)
+{
+	Conversion *c;
+
+	*change = (Change) {.actor = "sql", .cause = callback_cause(callback)};
+	if (change->cause == CAUSE_CONVERSION)
+		change->after = newest_matching(callback);
+	else if (!newest_other(callback, change))
+		change->after = NULL;
+	if (change->after == NULL)
+		sample_change(callback, change);
+	c = conversion_copy(change->after);
+	c->test = true;
+	change->after = c;
 }
 
 PG_FUNCTION_INFO_V1(postback_write_test);
@@ -285,20 +359,16 @@ postback_write_test(PG_FUNCTION_ARGS)
 	PbUlid	   *result = palloc(sizeof(PbUlid));
 	int			level = statements_begin();
 	Callback   *callback = callback_by_id(PG_GETARG_ULID_P(0));
-	Conversion *conversion;
-	Change		change = {.actor = "sql"};
-	Firing		firing = {.change = &change, .callback = callback, .since = DT_NOBEGIN, .trial = true};
+	Change		change;
+	Firing		firing = {.change = &change, .callback = callback, .trial = true};
 	int			offer_count;
 	OfferName  *offers;
 
 	callback->include_test = true;
-	conversion = newest_matching(callback);
-	if (conversion == NULL)
-		conversion = sample_conversion(callback);
-	conversion->test = true;
-	change.after = conversion;
+	trial_change(callback, &change);
 	offers = offer_names_load(&change, 1, &offer_count);
-	firing.offer = offer_name_find(offers, offer_count, &conversion->offer_id);
+	firing.offer = offer_name_find(offers, offer_count, &change.after->offer_id);
+	firing.since = change.after->updated_at;
 	firings_write(&firing, 1);
 	*result = firing.id;
 	statements_end(level);

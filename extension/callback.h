@@ -64,14 +64,15 @@ typedef struct Firing
 	const Change *change;
 	const Callback *callback;
 	const OfferName *offer;
-	TimestampTz since;			/* when the callback's delay began */
-	bool		trial;			/* tied to no conversion: neither numbered nor ordered among its deliveries */
+	TimestampTz since;			/* when the change was made, from when the callback's delay is counted */
+	bool		trial;			/* a test: not delayed, tied to nothing, neither numbered nor ordered among deliveries */
 	int			seq;			/* this and id are set when it is written */
 	PbUlid		id;
 } Firing;
 
 /* match.c */
 extern const char *cause_name(Cause cause);
+extern Cause callback_cause(const Callback *callback);
 extern bool callback_fires(const Callback *callback, const Change *change, const OfferName *offer);
 extern const char *callback_misfit(const Callback *callback, const Change *change, const OfferName *offer);
 extern bool text_array_contains(ArrayType *array, PbSlice value);

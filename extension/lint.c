@@ -12,6 +12,7 @@
 #include "utils/rel.h"
 
 #include "callback.h"
+#include "core/header.h"
 
 #define FINDINGS_MAX 32			/* of one template */
 #define WHAT_MAX 128			/* bytes shown of the piece that a finding is about */
@@ -37,11 +38,27 @@ typedef struct Finding
 
 typedef void (*Report) (void *to, const Finding *finding);
 
+/* What to do about it; of an unknown macro the nearest name is said instead. */
+static const char *const hints[] = {
+	[PB_LINT_UNKNOWN_MACRO] = "See the manual's list of macros.",
+	[PB_LINT_UNCLOSED_MACRO] = "Close it with }; a brace that is meant is written %7B.",
+	[PB_LINT_BAD_MODIFIER] = "{name:raw}, {payout:minor} (money only), {status:pending=hold,approved=sale}, each once.",
+	[PB_LINT_MACRO_IN_HOST] = "Macros may stand in the path and the query.",
+	[PB_LINT_MACRO_IN_SCHEME] = "Begin with https:// and the host; macros may stand in the path and the query.",
+	[PB_LINT_BAD_SCHEME] = "Begin with https:// or http://.",
+	[PB_LINT_BAD_URL] = "Percent-encode what may not stand in a URL (at most 4096 bytes); no user name, host names in ASCII (xn--...).",
+	[PB_LINT_TOO_MANY_PARTS] = "A template may have 256 macros and pieces of text between them.",
+	[PB_LINT_FOREIGN_SYNTAX] = "It is sent as it stands: macros are written {name} here.",
+	[PB_LINT_HTML_LEAVINGS] = "HTML took a parameter's name for a sign: write & and the whole name, as plain text.",
+	[PB_LINT_DOUBLE_ENCODING] = "%25 is an encoded %: what stands here was encoded twice.",
+	[PB_LINT_PLAIN_HTTP] = "Use https, or who listens on the way reads what is sent.",
+	[PB_LINT_SPECIAL_ADDRESS] = "The sender blocks it, unless --allow-egress opens the range of its address.",
+};
+
 static const char *
 hint_of(const PbFinding *f)
 {
-	return f->nearest != NULL ? psprintf("Did you mean {%s}?", f->nearest) :
-		"See the manual's list of macros and modifiers.";
+	return f->nearest != NULL ? psprintf("Did you mean {%s}?", f->nearest) : hints[f->lint];
 }
 
 #define BIT(lint) (1u << (lint))
@@ -71,11 +88,16 @@ header_lint(const char *field, PbSlice name, bool is_string, Report report, void
 {
 	Finding		finding = {true, field, NULL, 0, {name.data, pb_utf8_cut(name, WHAT_MAX)}, NULL};
 
-	if (name.len == 0 || strspn(pnstrdup(name.data, name.len),
-								"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ") != name.len)
+	if (!pb_header_name_ok(name))
 	{
 		finding.name = "bad_header_name";
 		finding.hint = "Header names have letters, digits and hyphens.";
+		report(to, &finding);
+	}
+	if (pb_header_reserved(name))
+	{
+		finding.name = "reserved_header";
+		finding.hint = "It is set by the sender.";
 		report(to, &finding);
 	}
 	if (!is_string)

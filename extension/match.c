@@ -85,10 +85,20 @@ cause_name(Cause cause)
 	return names[cause];
 }
 
+/* What the callback tells of. */
+Cause
+callback_cause(const Callback *callback)
+{
+	for (Cause cause = CAUSE_CONVERSION; cause <= CAUSE_CLICK; cause++)
+		if (pb_slice_equal(callback->type, pb_slice(cause_name(cause))))
+			return cause;
+	elog(ERROR, "unknown type \"%.*s\" of a callback", (int) callback->type.len, callback->type.data);
+}
+
 static bool
 type_holds(const Match *m)
 {
-	return pb_slice_equal(m->callback->type, pb_slice(cause_name(m->change->cause)));
+	return callback_cause(m->callback) == m->change->cause;
 }
 
 static const char *

@@ -398,7 +398,7 @@ values_fill(PbMacroValues *v, const Firing *firing, const ClickDetail *detail)
 	v->text[PB_M_PROMO_CODE] = c->promo_code;
 	v->text[PB_M_SEQ] = value_format("%d", firing->seq);
 	v->text[PB_M_DELIVERY_ID] = value_ulid(&firing->id);
-	set_moment(v, ulid_timestamp(&firing->id), PB_M_DATE, PB_M_TIME, PB_M_TIMESTAMP);
+	set_moment(v, firing->since, PB_M_DATE, PB_M_TIME, PB_M_TIMESTAMP);
 	if (detail != NULL)
 	{
 		v->text[PB_M_IP] = detail->ip;
@@ -598,7 +598,7 @@ put_delivery(Rows *rows, const Firing *firing, const Request *request, Timestamp
 	put_ulid(rows, &c->brand_id);
 	put_ulid(rows, &firing->callback->id);
 	put_ulid(rows, conversion_of(firing));
-	put_ulid(rows, change->cause == CAUSE_EVENT ? &c->id : NULL);
+	put_ulid(rows, change->cause == CAUSE_EVENT && !firing->trial ? &c->id : NULL);
 	put_ulid(rows, c->has_click && !firing->trial ? &c->click_id : NULL);
 	put_ulid(rows, &c->offer_id);
 	put_ulid(rows, &c->publisher_id);
@@ -693,10 +693,12 @@ firings_write(Firing *firings, int count)
 	{
 		Firing	   *firing = &firings[i];
 		Request		request;
-		TimestampTz due_at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-																	 TimestampTzGetDatum(firing->since),
-																	 firing->callback->delay));
+		TimestampTz due_at = now;
 
+		if (!firing->trial)
+			due_at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+															 TimestampTzGetDatum(firing->since),
+															 firing->callback->delay));
 		due_at = Max(due_at, now);
 		firing->id = ulid_next();
 		values_fill(values, firing, detail_find(details, detail_count, firing->change->after));

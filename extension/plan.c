@@ -309,6 +309,28 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"   AND (($3)[1] IS NULL OR publisher_id = ($3)[1])"
 		" ORDER BY id DESC"
 	},
+	[ST_NEWEST_EVENTS] = {
+		"u u u int[]",
+		"SELECT e.id, e.brand_id, e.offer_id, e.publisher_id, e.click_id, e.order_ref, e.notice, coalesce(e.sub_id, c.sub_id),"
+		"       c.external_transaction_id, c.subs, e.name"
+		"  FROM (SELECT * FROM postback.event ORDER BY id DESC LIMIT ($4)[1]) e"
+		"  LEFT JOIN LATERAL (SELECT * FROM postback.click x WHERE x.id = e.click_id LIMIT 1) c ON true"
+		" WHERE e.attribution <> 'none'"
+		"   AND (($1)[1] IS NULL OR e.brand_id = ($1)[1])"
+		"   AND (($2)[1] IS NULL OR e.offer_id = ($2)[1])"
+		"   AND (($3)[1] IS NULL OR e.publisher_id = ($3)[1])"
+		" ORDER BY e.id DESC"
+	},
+	[ST_NEWEST_CLICKS] = {
+		"u u u int[]",
+		"SELECT c.id, c.brand_id, c.offer_id, c.publisher_id, c.id, NULL::text, NULL::text, c.sub_id,"
+		"       c.external_transaction_id, c.subs, NULL::text"
+		"  FROM (SELECT * FROM postback.click ORDER BY id DESC LIMIT ($4)[1]) c"
+		" WHERE (($1)[1] IS NULL OR c.brand_id = ($1)[1])"
+		"   AND (($2)[1] IS NULL OR c.offer_id = ($2)[1])"
+		"   AND (($3)[1] IS NULL OR c.publisher_id = ($3)[1])"
+		" ORDER BY c.id DESC LIMIT 1"
+	},
 	/* A link in the callback's scope, the newest: whose parties stand in a sample. */
 	[ST_SAMPLE_LINK] = {
 		"u u u",

@@ -139,13 +139,14 @@ SELECT postback.set_fx_rate('NOK', 'EUR', 0.0912342); -- 547.93 NOK are 49.98995
 SELECT postback.create_callback('macros', 'https://p.example/', brand => :'brand', method => 'POST_JSON', statuses => '{rejected}',
     params => (SELECT jsonb_object_agg(name, '{' || name || '}') FROM (SELECT name FROM macro UNION VALUES ('conversion_id'), ('delivery_id'), ('date'), ('time'), ('timestamp'), ('rand')) m)) AS macros \gset
 SELECT pg_temp.send('order=M-1&value=54793&currency=NOK&goal=sale&coupon=SAVE&click_id=' || :'click'), pg_temp.send('order=M-1&status=rejected&reason=fraud&notice=sorry');
-SELECT d.body, d.id AS delivery, d.conversion_id AS conversion FROM postback.delivery d WHERE d.callback_id = :'macros' \gset
+SELECT d.body, d.id AS delivery, d.conversion_id AS conversion, c.updated_at AT TIME ZONE 'UTC' AS changed
+FROM postback.delivery d JOIN postback.conversion c ON c.id = d.conversion_id WHERE d.callback_id = :'macros' \gset
 SELECT m.name, m.want, :'body'::jsonb ->> m.name AS got FROM macro m WHERE :'body'::jsonb ->> m.name IS DISTINCT FROM m.want;
 SELECT count(*) FROM macro;
 SELECT :'body'::jsonb ->> 'conversion_id' = :'conversion' AS conversion_id, :'body'::jsonb ->> 'delivery_id' = :'delivery' AS delivery_id,
-       :'body'::jsonb ->> 'date' = to_char(postback.ulid_time(:'delivery') AT TIME ZONE 'UTC', 'YYYY-MM-DD') AS date,
-       :'body'::jsonb ->> 'time' = to_char(postback.ulid_time(:'delivery') AT TIME ZONE 'UTC', 'HH24:MI:SS') AS time,
-       :'body'::jsonb ->> 'timestamp' = trunc(extract(epoch FROM postback.ulid_time(:'delivery')))::text AS timestamp,
+       :'body'::jsonb ->> 'date' = to_char(:'changed'::timestamp, 'YYYY-MM-DD') AS date,
+       :'body'::jsonb ->> 'time' = to_char(:'changed'::timestamp, 'HH24:MI:SS') AS time,
+       :'body'::jsonb ->> 'timestamp' = trunc(extract(epoch FROM :'changed'::timestamp))::text AS timestamp,
        :'body'::jsonb ->> 'rand' ~ '^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$' AS rand;
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 -- money in full units of each currency

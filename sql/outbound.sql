@@ -86,6 +86,25 @@ SELECT postback.create_callback('nowhere', 'https://p.example/?s={status}&p={pay
 SELECT postback.send_test(:'nowhere') AS test \gset
 SELECT postback_url, offer, publisher FROM postback.deliveries WHERE id = :'test';
 DELETE FROM postback.callback WHERE id = :'nowhere';
+-- of a callback of events an event: a sample, then the newest with its name; nothing of a conversion
+SELECT postback.create_callback('installs', 'https://p.example/?e={event}&o={order_id}&x={external_id}&s1={sub1}&s={sub_id}&i={conversion_id}&st={status}&p={payout}&g={goal}&t={test}&d={timestamp}',
+    type => 'event', offer => :'offer', goal => 'install', delay => '1 hour') AS installs \gset
+SELECT postback.send_test(:'installs') AS test \gset
+SELECT regexp_replace(d.postback_url, '\d{10}$', 'TIME') AS url, d.test, d.state, d.due_at <= now() AS due, d.conversion_id, d.status, d.payout, d.goal, r.event_id, r.click_id
+FROM postback.deliveries d JOIN postback.delivery r ON r.id = d.id WHERE d.id = :'test';
+SELECT click_id AS tracked FROM postback.click((SELECT code FROM postback.create_link(:'offer', :'blog')), 'external_id=ext-7&sub1=one&sub_id=s-7') \gset
+SELECT pg_temp.send('event=Install&order=I-1&click_id=' || :'tracked'), pg_temp.send('event=open&order=I-1&click_id=' || :'tracked'), pg_temp.send('event=install&order=I-2&click_id=nonsense');
+SELECT postback.send_test(:'installs') AS test \gset
+SELECT regexp_replace(d.url, '\d{10}$', '') AS url, d.test, d.event_id, d.click_id, d.publisher_id = :'blog' AS publisher,
+       substring(d.url FROM '\d{10}$')::bigint = trunc(extract(epoch FROM postback.ulid_time(e.id))) AS time_of_the_event
+FROM postback.delivery d, postback.event e WHERE d.id = :'test' AND e.brand_id = :'brand' AND e.order_ref = 'I-1' AND e.name = 'install';
+-- and of a callback of clicks a click
+SELECT postback.create_callback('clicks', 'https://p.example/?c={click_id}&x={external_id}&s={sub_id}&s1={sub1}&e={event}&i={conversion_id}&st={status}&p={payout}&cur={currency}&t={test}',
+    type => 'click', publisher => :'blog', offer => :'offer') AS clicks, postback.create_callback('no clicks', 'https://p.example/?x={external_id}&s={sub_id}&e={event}&st={status}&t={test}',
+    type => 'click', publisher => :'forum', offer => :'empty') AS no_clicks \gset
+SELECT postback.send_test(:'clicks') AS test, postback.send_test(:'no_clicks') AS sample \gset
+SELECT replace(d.url, :'tracked', 'TRACKED') AS url, d.test, d.event_id, d.click_id, d.status, d.payout FROM postback.delivery d WHERE d.id IN (:'test', :'sample') ORDER BY d.id;
+DELETE FROM postback.callback WHERE brand_id = :'brand';
 
 -- backfill: of the conversions of a time what fits now and has no delivery yet
 SELECT pg_temp.sale('B-1'), pg_temp.sale('B-2'), pg_temp.sale('B-3'), pg_temp.sale('TEST-B'), pg_temp.send('order=B-5&value=1&click_id=nonsense');
@@ -110,7 +129,7 @@ SELECT name, postback.backfill(postback.create_callback(name, 'https://p.example
 FROM (VALUES ('another publisher', :'forum', NULL, '{any}'::text[], NULL::text[], false), ('goal', NULL, 'sALE', '{any}', NULL, false), ('reason', NULL, NULL, '{rejected}', '{fraud}', false),
              ('all', :'blog', NULL, '{any}', NULL, false), ('all and tests', NULL, NULL, '{any}', NULL, true)) AS k (name, p, goal, statuses, reasons, t);
 DELETE FROM postback.callback WHERE offer_id = :'offer';
-SELECT postback.create_callback('delayed', 'https://p.example/', offer => :'offer', statuses => '{pending}', delay => '1 hour') AS delayed \gset
+SELECT postback.create_callback('delayed', 'https://p.example/?at={date}T{time}Z', offer => :'offer', statuses => '{pending}', delay => '1 hour') AS delayed \gset
 BEGIN;
 ALTER TABLE postback.conversion DISABLE TRIGGER USER;
 UPDATE postback.conversion SET updated_at = updated_at - interval '2 hours' WHERE brand_id = :'brand' AND order_ref = 'T-3';
@@ -120,6 +139,9 @@ DELETE FROM postback.delivery_due q USING postback.delivery d WHERE d.id = q.del
 DELETE FROM postback.delivery WHERE callback_id = :'delayed';
 SELECT postback.backfill(:'delayed', now() - interval '1 hour', now() + interval '1 hour');
 SELECT "order", state, due_at <= now() AS due FROM pg_temp.log WHERE callback = 'delayed' ORDER BY 1;
+-- and so are date and time
+SELECT l."order", substring(l.url FROM 'at=(.*)Z') = to_char(c.updated_at, 'YYYY-MM-DD"T"HH24"%3A"MI"%3A"SS') AS time_of_the_change FROM pg_temp.log l JOIN postback.conversion c ON c.order_ref = l."order" AND c.brand_id = :'brand'
+WHERE l.callback = 'delayed' ORDER BY 1;
 ROLLBACK;
 -- more than one chunk
 SELECT count(*) FROM (SELECT pg_temp.sale('C-' || n) FROM generate_series(1, 2100) n) s;
@@ -170,6 +192,11 @@ FROM (VALUES ('https://p.example/', '{"type":"bearer","token":"s3cret"}'::jsonb)
              ('http://10.0.0.1/', '{"type":"bearer","token":"s3cret"}'), ('http://crm.internal/', '{"type":"bearer","token":"s3cret"}'), ('http://8.8.8.8/', '{"type":"bearer","token":"s3cret"}')) AS k (url, auth);
 SELECT k.auth, pg_temp.refusal(format('INSERT INTO postback.callback (name, url, brand_id, auth) VALUES (''auth'', ''https://p.example/'', %L, %L)', :'brand', k.auth))
 FROM (VALUES ('{"type":"basic"}'::jsonb), ('{"type":"basic","user":"a:b","password":"c"}'), ('{"type":"basic","user":"a","password":5}'), ('{"type":"bearer"}'), ('{"type":"bearer","token":"a b"}'), ('{"type":"bearer","token":""}')) AS k (auth);
+DELETE FROM postback.callback WHERE brand_id = :'brand';
+-- headers that belong to the connection, or to the sender
+SELECT n AS header, pg_temp.refusal(format('INSERT INTO postback.callback (name, url, brand_id, headers) VALUES (''h'', ''https://p.example/'', %L, ''{"%s": "x"}'')', :'brand', n)) AS insert,
+       pg_temp.refusal(format('SELECT postback.create_callback(''h'', ''https://p.example/'', brand => %L, headers => ''{"%s": "x"}'')', :'brand', n)) AS function
+FROM unnest('{Host,content-length,Webhook-Id,X-Host}'::text[]) n;
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 SELECT postback.create_callback('1', 'https://p.example/?a={payout}&amp;b=#s2#&c=%2520', brand => :'brand', params => '{"x": "{payout}", "y": "!!!clickid!!!"}', headers => '{"X-Z": "${status}"}') AS one,
        postback.create_callback('2', 'https://p.example/?a={payout}', brand => :'brand') AS two, postback.create_callback('3', 'http://localhost/', brand => :'brand', auth => '{"type":"bearer","token":"s3cret"}') AS three \gset

@@ -20,9 +20,9 @@ END
 $$;
 COMMENT ON FUNCTION postback.send_test(postback.ulid) IS
 'Sends one delivery to the callback''s real URL now, whatever its delay, and returns its id: SELECT * FROM postback.deliveries
-WHERE id = ... shows what came of it. It is rendered with the newest conversion (of the last 10,000) that fits the callback, or
-with sample values if there is none. It is a test: {test} is 1, the column test true; conversion_id is null, so that it counts
-in no seq and supersedes nothing. Errors: invalid_parameter_value.';
+WHERE id = ... shows what came of it. It is rendered with the newest conversion, event or click, by the callback''s type, that fits
+it (of the last 10,000), or with sample values if there is none. It is a test: {test} is 1, the column test true; conversion_id,
+event_id and click_id are null, so that it counts in no seq and supersedes nothing. Errors: invalid_parameter_value.';
 
 CREATE FUNCTION postback.write_backfill(callback postback.ulid, since timestamptz, until timestamptz, preview boolean)
     RETURNS bigint
