@@ -39,7 +39,8 @@ typedef struct Parked
 	PbUlid		id;
 	bool		stored;
 	bool		gone;			/* applied or dropped */
-	bool		for_ever;		/* waits for a price */
+	bool		for_ever;		/* waits for a price of the conversion with that goal */
+	bool		changed;		/* stored, and for_ever only now */
 	PbSlice		goal;			/* data NULL: any */
 	PbSent		sent;
 	PbSlice		value;			/* as sent, minor units; data NULL: not sent */
@@ -176,11 +177,11 @@ put_order_keys(Rows *rows, Order *const *orders, int count)
 	}
 }
 
-/* Loads and locks what there is of the orders. */
+/* Loads what there is of the orders, by ST_CONVERSIONS or, to lock it, by ST_CONVERSIONS_LOCKED. */
 static void
-conversions_load(Order **orders, int count)
+conversions_load(Statement statement, Order **orders, int count)
 {
-	Rows	   *rows = rows_begin(ST_CONVERSIONS, count);
+	Rows	   *rows = rows_begin(statement, count);
 	uint64		found;
 
 	for (int i = 0; i < count; i++)
@@ -239,7 +240,11 @@ live_find(Order *order, const Call *item, bool *ambiguous)
 	return NULL;
 }
 
-/* What an order locks before it is decided: 0 nothing, 1 shared (may create), 2 exclusive (may park). */
+/*
+ * What an order locks before it is decided: 0 nothing, 1 shared (may be created), 2 exclusive (may park, or get a further goal).
+ * Who adds a goal holds the rows of the others, and is not to wait for somebody who adds the same. One that goes round again
+ * has its lock.
+ */
 static int
 order_lock_wanted(Order *order)
 {
@@ -254,7 +259,7 @@ order_lock_wanted(Order *order)
 		if (live_find(order, item, &ambiguous) != NULL || ambiguous)
 			continue;
 		item->wants_source = may_create(item);
-		wanted = Max(wanted, item->wants_source ? 1 : 2);
+		wanted = Max(wanted, item->wants_source && (order->live_count == 0 || order->again) ? 1 : 2);
 	}
 	return wanted;
 }
@@ -276,14 +281,15 @@ bucket_compare(const void *left, const void *right)
 
 /*
  * Keeps a follow-up from being parked by one transaction while another creates its order: without this each could miss the
- * other. Taken in one order by all, at most LOCK_BUCKETS per transaction. Returns whether anything may be parked.
+ * other. Taken in one order by all and before any row is locked, at most LOCK_BUCKETS per transaction. Returns how many of the
+ * orders have to be looked at again, which then stand in held: those that are known, and those that nobody else creates now.
  */
-static bool
-orders_lock(Order **orders, int count)
+static int
+orders_lock(Order **orders, int count, Order **held)
 {
 	BucketLock *locks = palloc(sizeof(BucketLock) * Max(count, 1));
 	int			lock_count = 0;
-	bool		exclusive = false;
+	int			held_count = 0;
 
 	for (int i = 0; i < count; i++)
 	{
@@ -291,9 +297,10 @@ orders_lock(Order **orders, int count)
 		uint32		hash = hash_combine(hash_bytes(orders[i]->brand_id.bytes, sizeof(PbUlid)),
 										hash_bytes((const unsigned char *) orders[i]->ref.data, (int) orders[i]->ref.len));
 
+		if (orders[i]->live_count > 0 || mode == 2)
+			held[held_count++] = orders[i];
 		if (mode == 0)
 			continue;
-		exclusive |= mode == 2;
 		locks[lock_count++] = (BucketLock) {hash % LOCK_BUCKETS, mode};
 	}
 	qsort(locks, lock_count, sizeof(BucketLock), bucket_compare);
@@ -304,7 +311,7 @@ orders_lock(Order **orders, int count)
 		DirectFunctionCall2(locks[i].mode == 2 ? pg_advisory_xact_lock_int4 : pg_advisory_xact_lock_shared_int4,
 							Int32GetDatum(LOCK_CLASS), Int32GetDatum(locks[i].bucket));
 	}
-	return exclusive;
+	return held_count;
 }
 
 /* What waits for the orders. */
@@ -347,6 +354,46 @@ parked_load(Order **orders, int count)
 		order = order_find(orders, count, &brand_id, ref);
 		order->parked = room_for_one(order->parked, order->parked_count, sizeof(Parked));
 		order->parked[order->parked_count++] = parked;
+	}
+}
+
+static bool
+order_may_create(const Order *order)
+{
+	for (int i = 0; i < order->item_count; i++)
+		if (order->items[i]->wants_source)
+			return true;
+	return false;
+}
+
+/*
+ * Several may create goals of one order at once: what waits for any of them is applied by the first that comes, and gone for
+ * the others.
+ */
+static void
+parked_lock(Order **orders, int count)
+{
+	Rows	   *rows = rows_begin(ST_LOCK_PARKED, 8);
+	uint64		found;
+
+	for (int i = 0; i < count; i++)
+		for (int j = 0; order_may_create(orders[i]) && j < orders[i]->parked_count; j++)
+		{
+			rows_next(rows);
+			put_ulid(rows, &orders[i]->parked[j].id);
+			orders[i]->parked[j].gone = true;
+		}
+	found = rows_execute(rows);
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+		PbUlid		id;
+
+		take_ulid(&record, &id);
+		for (int i = 0; i < count; i++)
+			for (int j = 0; j < orders[i]->parked_count; j++)
+				if (ulid_equal(&orders[i]->parked[j].id, &id))
+					orders[i]->parked[j].gone = false;
 	}
 }
 
@@ -553,7 +600,12 @@ parked_apply(Order *order, Live *live, Call *item)
 		{
 			decision = pb_decide(&facts);
 			if (decision.action == PB_DO_PARK)
+			{
+				parked->changed = parked->stored && !parked->for_ever;
+				parked->for_ever = true;
+				parked->goal = live->now->goal;
 				continue;
+			}
 			result = action_apply(order, live, decision.action, facts.value, parked->reason, parked->notice,
 								  &parked->receipt_id);
 		}
@@ -563,9 +615,12 @@ parked_apply(Order *order, Live *live, Call *item)
 	}
 }
 
-/* Keeps a follow-up for later, unless enough are kept or it says nothing new. */
+/*
+ * Keeps a follow-up, until its order arrives or, an approval of a conversion (unpriced, else NULL), until that has a price;
+ * unless enough are kept or it says nothing new.
+ */
 static void
-item_park(Order *order, const Call *item, bool for_ever)
+item_park(Order *order, const Call *item, const Conversion *unpriced)
 {
 	Parked		parked;
 	int			waiting = 0;
@@ -575,16 +630,18 @@ item_park(Order *order, const Call *item, bool for_ever)
 		if (order->parked[i].gone)
 			continue;
 		waiting++;
-		if (for_ever && order->parked[i].for_ever && order->parked[i].sent == item->sent &&
-			pb_slice_equal(order->parked[i].goal, item->p[PB_P_GOAL]))
+		if (unpriced != NULL && order->parked[i].for_ever && names_equal(order->parked[i].goal, unpriced->goal))
 			return;
 	}
 	if (waiting >= PARKED_PER_ORDER)
 		return;
 	memset(&parked, 0, sizeof(parked));
+	/* The order of ids is the order of arrival. */
+	if (order->parked_count > 0)
+		ulid_follow(&order->parked[order->parked_count - 1].id);
 	parked.id = ulid_next();
-	parked.for_ever = for_ever;
-	parked.goal = item->p[PB_P_GOAL];
+	parked.for_ever = unpriced != NULL;
+	parked.goal = unpriced != NULL ? unpriced->goal : item->p[PB_P_GOAL];
 	parked.sent = item->sent;
 	parked.value = item->full_units ? (PbSlice) {NULL, 0} : item->p[PB_P_VALUE];
 	parked.amount = item->full_units ? item->p[PB_P_VALUE] : item->p[PB_P_AMOUNT];
@@ -653,7 +710,7 @@ decide_unknown(Order *order, Call *item, TimestampTz now)
 	if (decision.action == PB_DO_PARK || decision.action == PB_DO_REFUSE || created == NULL)
 	{
 		if (decision.action == PB_DO_PARK)
-			item_park(order, item, false);
+			item_park(order, item, NULL);
 		refuse_by_decision(item, decision, NULL);
 		return;
 	}
@@ -675,7 +732,7 @@ decide_unknown(Order *order, Call *item, TimestampTz now)
 	if (decision.action == PB_DO_CREATE_APPROVE && live->now->status == PB_APPROVED)
 		item->result = "approved";
 	if (decision.code == PB_UNPRICED)
-		item_park(order, item, true);
+		item_park(order, item, live->now);
 	item->conversion = live->now;
 }
 
@@ -732,7 +789,7 @@ decide_known(Order *order, Call *item, Live *live)
 	if (decision.action == PB_DO_REFUSE || decision.action == PB_DO_PARK)
 	{
 		if (decision.action == PB_DO_PARK)
-			item_park(order, item, true);
+			item_park(order, item, live->now);
 		refuse_by_decision(item, decision, live->now);
 		return;
 	}
@@ -871,16 +928,19 @@ creations_write(Order **orders, int count)
 static void
 orders_decide(Order **orders, int count, TimestampTz now)
 {
+	Order	  **held = palloc(sizeof(Order *) * Max(count, 1));
+	int			held_count;
 	Call	  **items;
 	int			item_count = 0;
 
-	conversions_load(orders, count);
-	if (orders_lock(orders, count))
+	conversions_load(ST_CONVERSIONS, orders, count);
+	held_count = orders_lock(orders, count, held);
+	if (held_count > 0)
 	{
 		/* What arrived while we waited is seen now. */
-		conversions_load(orders, count);
-		for (int i = 0; i < count; i++)
-			order_lock_wanted(orders[i]);
+		conversions_load(ST_CONVERSIONS_LOCKED, held, held_count);
+		for (int i = 0; i < held_count; i++)
+			order_lock_wanted(held[i]);
 	}
 	for (int i = 0; i < count; i++)
 		item_count += orders[i]->item_count;
@@ -894,6 +954,7 @@ orders_decide(Order **orders, int count, TimestampTz now)
 	frozen_terms_load(orders, count);
 	reopened_holds_load(orders, count);
 	parked_load(orders, count);
+	parked_lock(orders, count);
 	for (int i = 0; i < count; i++)
 	{
 		orders[i]->again = false;
@@ -928,6 +989,7 @@ parked_write(Order *orders, int count, TimestampTz now)
 {
 	Rows	   *park = rows_begin(ST_PARK, 8);
 	Rows	   *unpark = rows_begin(ST_UNPARK, 8);
+	Rows	   *keep = rows_begin(ST_KEEP_PARKED, 8);
 
 	for (int i = 0; i < count; i++)
 		for (int j = 0; j < orders[i].parked_count; j++)
@@ -941,9 +1003,16 @@ parked_write(Order *orders, int count, TimestampTz now)
 				rows_next(unpark);
 				put_ulid(unpark, &parked->id);
 			}
+			else if (parked->changed && !parked->gone)
+			{
+				rows_next(keep);
+				put_ulid(keep, &parked->id);
+				put_slice(keep, parked->goal);
+			}
 		}
 	rows_execute(park);
 	rows_execute(unpark);
+	rows_execute(keep);
 }
 
 /* Updates and effects of all orders, in the order of their keys. */

@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "common/int.h"
 #include "miscadmin.h"
 
@@ -230,11 +231,45 @@ balances_write(Posting *postings, int count)
 	rows_execute(brands);
 }
 
+/*
+ * Lets the next ids come after those of earlier changes of the same conversions: others may have made some in this very
+ * millisecond, and the order of ids is the order of changes. What was not changed for a minute is not looked up.
+ */
+static void
+follow_history(const Change *changes, int count)
+{
+	Rows	   *rows = rows_begin(ST_LAST_CHANGE, 8);
+	TimestampTz now = GetCurrentTransactionStartTimestamp();
+	PbUlid		since = ulid_floor_of(GetCurrentTimestamp());
+	PbUlid		last;
+
+	for (int i = 0; i < count; i++)
+	{
+		const Conversion *before = changes[i].before;
+
+		if (before == NULL || before->updated_at == now || before->updated_at < now - USECS_PER_MINUTE)
+			continue;
+		rows_next(rows);
+		put_ulid(rows, &before->id);
+		put_ulid(rows, &since);
+	}
+	if (rows_execute(rows) > 0)
+	{
+		Record		record = record_read(0);
+
+		take_ulid(&record, &last);
+		ulid_follow(&last);
+	}
+}
+
 static void
 history_write(const Change *changes, int count)
 {
-	Rows	   *rows = rows_begin(ST_HISTORY, count);
+	Rows	   *rows;
 	const char *role = GetUserNameFromId(GetSessionUserId(), false);
+
+	follow_history(changes, count);
+	rows = rows_begin(ST_HISTORY, count);
 
 	for (int i = 0; i < count; i++)
 	{

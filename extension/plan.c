@@ -72,8 +72,15 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"                       FROM postback.offer x WHERE x.brand_id = b.id) o"
 		" WHERE b.id = ANY ($1)"
 	},
-	/* In key order, so that batches that share orders lock them in the same order. */
 	[ST_CONVERSIONS] = {
+		"u text[]",
+		"SELECT c.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (brand_id, order_ref)"
+		" CROSS JOIN LATERAL (SELECT * FROM postback.conversion o"
+		"   WHERE o.brand_id = k.brand_id AND o.order_ref = k.order_ref"
+		"   ORDER BY o.brand_id, o.order_ref, o.goal LIMIT 1000) c"
+	},
+	/* In key order, so that batches that share orders lock them in the same order. */
+	[ST_CONVERSIONS_LOCKED] = {
 		"u text[]",
 		"SELECT c.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (brand_id, order_ref)"
 		" CROSS JOIN LATERAL (SELECT * FROM postback.conversion o"
@@ -181,6 +188,10 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"   WHERE x.brand_id = k.brand_id AND x.order_ref = k.order_ref AND x.expires_at > pg_catalog.now()"
 		"   ORDER BY x.id LIMIT 64) p"
 	},
+	[ST_LOCK_PARKED] = {
+		"u",
+		"SELECT p.id FROM postback.parked p WHERE p.id = ANY ($1) ORDER BY p.id FOR UPDATE"
+	},
 	[ST_PARK] = {
 		.table = "parked",
 		.columns =
@@ -189,6 +200,12 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	[ST_UNPARK] = {
 		"u",
 		"DELETE FROM postback.parked WHERE id = ANY ($1)"
+	},
+	/* The order came, but has no price yet. */
+	[ST_KEEP_PARKED] = {
+		"u text[]",
+		"UPDATE postback.parked p SET goal = k.goal, expires_at = 'infinity'"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (id, goal) WHERE p.id = k.id"
 	},
 	[ST_EVENTS] = {
 		.table = "event",
@@ -233,6 +250,14 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"   AS k (id, status, offer_id, publisher_id, click_id, attribution, value, sale_value, commission, fee, terms_id,"
 		"   fx_rate, hold_until, external_transaction_id, sub_id, subs, reason, notice)"
 		" WHERE c.id = k.id"
+	},
+	/* The last change of any of these conversions since an id. */
+	[ST_LAST_CHANGE] = {
+		"u u",
+		"SELECT h.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (id, since)"
+		" CROSS JOIN LATERAL (SELECT x.id FROM postback.history x"
+		"   WHERE x.conversion_id = k.id AND x.id >= k.since ORDER BY x.id DESC LIMIT 1) h"
+		" ORDER BY h.id DESC LIMIT 1"
 	},
 	[ST_HISTORY] = {
 		.table = "history",

@@ -26,6 +26,7 @@ extern void require_client(void);
 #define PG_RETURN_ULID_P(u) return UlidPGetDatum(u)
 
 extern PbUlid ulid_next(void);
+extern void ulid_follow(const PbUlid *id);
 extern TimestampTz ulid_timestamp(const PbUlid *ulid);
 extern PbUlid ulid_floor_of(TimestampTz at);
 extern char *ulid_cstring(const PbUlid *ulid);

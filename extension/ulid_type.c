@@ -16,14 +16,13 @@
 /* Random bytes are drawn for this many ids at once. */
 #define RANDOM_POOL 64
 
-/*
- * The next id of this backend.  Ids ascend, so that rows written one after another sort so; the source and the
- * pool of random bytes are the backend's only state here.
- */
+/* The source and the pool of random bytes are the backend's only state here. */
+static PbUlidSource source;
+
+/* The next id of this backend.  Ids ascend, so that rows written one after another sort so. */
 PbUlid
 ulid_next(void)
 {
-	static PbUlidSource source;
 	static uint8 pool[RANDOM_POOL][10];
 	static int	left = 0;
 	TimestampTz now = GetCurrentTimestamp();
@@ -35,6 +34,14 @@ ulid_next(void)
 	}
 	left--;
 	return pb_ulid_next(&source, now / 1000 + POSTGRES_EPOCH_MS, pool[left]);
+}
+
+/* Lets the next ones come after an id that another backend may have made in the same millisecond. */
+void
+ulid_follow(const PbUlid *id)
+{
+	if (memcmp(&source.last, id, sizeof(PbUlid)) < 0)
+		source.last = *id;
 }
 
 TimestampTz

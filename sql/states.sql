@@ -155,6 +155,11 @@ FROM (VALUES (1, 'order=U-1&value=1000&currency=PYG'), (2, 'order=U-1&status=app
 ORDER BY n;
 SELECT (pg_temp.send('order=U-3&value=1000&currency=PYG&status=approved')).conversion_id IS NOT NULL AS kept;
 SELECT pg_temp.outcome('U-3');
+-- an approval that came before its order waits likewise; one that waits is for its own goal, not for another that comes with a price
+SELECT n, query, pg_temp.answer(pg_temp.send(query)) AS answer, pg_temp.outcome(substring(query, 'order=([^&]*)')) AS outcome
+FROM (VALUES (1, 'order=U-4&status=approved'), (2, 'order=U-4&value=1000&currency=PYG'), (3, 'order=U-5&value=1000&currency=PYG'),
+             (4, 'order=U-5&status=approved'), (5, 'order=U-5&value=1000&goal=Lead')) AS k (n, query)
+ORDER BY n;
 SELECT order_ref, status, expires_at FROM postback.parked WHERE brand_id = :'brand' AND order_ref LIKE 'U-%' ORDER BY id;
 SELECT postback.expire_parked() >= 0 AS expired;
 SELECT count(*) AS still_waiting FROM postback.parked WHERE brand_id = :'brand' AND order_ref = 'U-1';
@@ -162,6 +167,6 @@ SELECT count(*) AS still_waiting FROM postback.parked WHERE brand_id = :'brand' 
 -- and 35 % of those 7.00; 1000 PYG are 500.00
 SELECT postback.set_fx_rate('PYG', 'EUR', 0.5);
 SELECT postback.reprice_unpriced() >= 0 AS nothing_more;
-SELECT o AS order, regexp_replace(pg_temp.outcome(o), ' history.*? ?(parked|$)', ' \1') AS outcome FROM unnest('{U-1,U-3,P-7}'::text[]) AS o;
+SELECT o AS order, regexp_replace(pg_temp.outcome(o), ' history.*? ?(parked|$)', ' \1') AS outcome FROM unnest('{U-1,U-3,U-4,U-5,P-7}'::text[]) AS o;
 
 SELECT * FROM postback.audit();
