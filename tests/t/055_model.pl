@@ -334,6 +334,7 @@ sub end_call
 	{
 		$call->{error} = $session->{handle}->state;
 		$call->{message} = $session->{handle}->errstr;
+		$session->{handle}->do('ROLLBACK') if $call->{sql} =~ /^BEGIN/;
 		my %circle = map { $_ => 1 } $call->{message} =~ /Process (\d+)/g;
 		$call->{fell_back} = $call->{error} eq '40P01' && grep { $circle{ $_->{handle}{pg_pid} } && $_->{call} && @{ $_->{call}{parts} } > 1 } @session;
 	}
