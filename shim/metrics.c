@@ -51,6 +51,8 @@ struct Metrics
 	}			refreshes[REFRESH_LIMIT];
 	int			refresh_count;
 
+	MetricsShow show;
+	void	   *show_context;
 	MetricsHealth health;
 	void	   *health_context;
 	time_t		started;
@@ -234,6 +236,13 @@ metrics_on_refresh(Metrics *metrics, MetricsRefresh refresh, void *context)
 }
 
 void
+metrics_on_show(Metrics *metrics, MetricsShow show, void *context)
+{
+	metrics->show = show;
+	metrics->show_context = context;
+}
+
+void
 metrics_on_health(Metrics *metrics, MetricsHealth health, void *context)
 {
 	metrics->health = health;
@@ -378,6 +387,8 @@ metrics_render(Metrics *metrics, size_t *length)
 		for (int i = 0; i < metrics->count; i++)
 			if (is_first_of_family(metrics, i))
 				out_family(&out, metrics, i);
+		if (metrics->show != NULL)
+			metrics->show(metrics->show_context, &out);
 		*length = out.len;
 		if (pb_out_fits(&out))
 			return text;

@@ -54,6 +54,10 @@ extern void metrics_label(char *out, PbSlice value);
 typedef void (*MetricsRefresh) (void *context);
 extern void metrics_on_refresh(Metrics *metrics, MetricsRefresh refresh, void *context);
 
+/* Appends ready text to each rendering, families of its own, for series that come and go. */
+typedef void (*MetricsShow) (void *context, PbOut *out);
+extern void metrics_on_show(Metrics *metrics, MetricsShow show, void *context);
+
 /* Is the role able to work?  Answers /healthz on the metrics port (and on serve's own). */
 typedef bool (*MetricsHealth) (void *context);
 extern void metrics_on_health(Metrics *metrics, MetricsHealth health, void *context);

@@ -88,6 +88,8 @@ static const Flag flags[] = {
 	"how long a claimed delivery is this sender's alone"},
 	{"--poll-ms", "N", FOR_SEND, KIND_INT, FIELD(poll_ms), 1, 60000, "100",
 	"pause between looks for due deliveries when there were none"},
+	{"--metrics-callbacks", "N", FOR_SEND, KIND_INT, FIELD(metrics_callbacks), 0, 1000, "50",
+	"most callbacks with series of their own in /metrics, those in trouble first; 0 for none"},
 	{"--sender", "NAME", FOR_SEND, KIND_TEXT, FIELD(sender), 0, 0, NULL,
 	"name of this sender in the database (default: host:pid)"},
 };

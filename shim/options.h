@@ -61,6 +61,7 @@ typedef struct Options
 	int			per_host;
 	int			lease;			/* seconds */
 	int			poll_ms;
+	int			metrics_callbacks;
 	const char *sender;			/* never NULL after parsing: "host:pid" by default */
 } Options;
 

@@ -3,8 +3,8 @@
  *
  *     postback.claim --> endpoint.c's queues --> attempt.c --> results --> postback.settle
  *
- * Two connections: one claims while the other settles.  Nothing is open in
- * the database while something is open on the network.  Each turn of the loop
+ * Two connections: one claims while the other settles; a third asks after the
+ * callbacks for /metrics.  Nothing is open in the database while something is open on the network.  Each turn of the loop
  * ends with sender_work: start what may start, settle what has ended, claim
  * what there is room for.
  */
@@ -19,6 +19,7 @@
 #include "delivery.h"
 #include "endpoint.h"
 #include "guard.h"
+#include "health.h"
 #include "log.h"
 #include "resolve.h"
 #include "sign.h"
@@ -105,8 +106,10 @@ typedef struct Sender
 	Signer	   *signer;
 	Endpoints  *endpoints;
 	Attempts   *attempts;
+	Health	   *health;			/* NULL: not shown */
 
 	Db		   *db;
+	DbStatement statements[DELIVERY_STATEMENTS + 1];	/* delivery.c's, then health.c's */
 	DbArguments *claim;
 	DbArguments *settle;
 
@@ -612,6 +615,8 @@ sender_work(void *context)
 	start_some(sender);
 	settle_some(sender);
 	claim_some(sender);
+	if (sender->health != NULL && !sender->draining)
+		health_work(sender->health, sender->db, DELIVERY_STATEMENTS);
 	plan_next_turn(sender);
 	if (sender->draining)
 		finish_drain(sender);
@@ -681,7 +686,7 @@ on_refused(void *context)
 /* ---- the role ---- */
 
 static bool
-make_parts(Sender *sender)
+make_parts(Sender *sender, Metrics *metrics)
 {
 	const Options *options = sender->options;
 	GuardRules	rules = {
@@ -696,6 +701,9 @@ make_parts(Sender *sender)
 		(sender->resolver = resolver_new(sender->loop, options->dns_server)) == NULL ||
 		(sender->signer = signer_create()) == NULL ||
 		(sender->endpoints = endpoints_new(options->concurrency, options->per_host)) == NULL)
+		return false;
+	if (options->metrics_listen[0] != '\0' && options->metrics_callbacks > 0 &&
+		(sender->health = health_new(sender->loop, metrics, options->metrics_callbacks)) == NULL)
 		return false;
 	sender->transfers = transfers_new(sender->loop, sender->guard, options->concurrency, "postback/" POSTBACK_VERSION);
 	tools.guard = sender->guard;
@@ -713,15 +721,17 @@ connect_database(Sender *sender, Metrics *metrics)
 {
 	DbOptions	options = {
 		.application_name = "postbackd send",
-		.connections = 2,
-		.statements = delivery_statements,
-		.statement_count = DELIVERY_STATEMENTS,
+		.connections = sender->health != NULL ? 3 : 2,
+		.statements = sender->statements,
+		.statement_count = DELIVERY_STATEMENTS + (sender->health != NULL),
 		.statement_timeout_ms = STATEMENT_TIMEOUT_MS,
 		.lock_timeout_ms = LOCK_TIMEOUT_MS,
 		.on_refused = on_refused,
 		.context = sender,
 	};
 
+	memcpy(sender->statements, delivery_statements, sizeof(delivery_statements));
+	sender->statements[DELIVERY_STATEMENTS] = health_statement;
 	sender->db = db_new(sender->loop, metrics, &options);
 	return sender->db != NULL;
 }
@@ -734,6 +744,7 @@ free_parts(Sender *sender)
 	loop_timer_stop(sender->loop, &sender->drain_timer);
 	if (sender->db != NULL)
 		db_free(sender->db);
+	health_free(sender->health);
 	db_arguments_free(sender->claim);
 	db_arguments_free(sender->settle);
 	attempts_free(sender->attempts);
@@ -751,7 +762,7 @@ run(Sender *sender, Metrics *metrics)
 	int			exit_code;
 
 	make_metrics(&sender->metrics, metrics);
-	if (!make_parts(sender) || !loop_on_signal(sender->loop, on_signal, sender) || !connect_database(sender, metrics))
+	if (!make_parts(sender, metrics) || !loop_on_signal(sender->loop, on_signal, sender) || !connect_database(sender, metrics))
 	{
 		log_error("cannot start: out of memory, or a library refuses");
 		return 2;

@@ -225,6 +225,14 @@ SELECT pg_temp.sale('V-2'), pg_temp.deliver(503, 90), pg_temp.sale('V-3'), pg_te
 INSERT INTO postback.attempt (id, brand_id, delivery_id, callback_id, number, sender, outcome, error, milliseconds)
 SELECT postback.ulid_floor(now() - interval '25 hours'), :'brand', postback.new_ulid(), :'any', 1, 'test', 'error', 'long ago', 9999;
 SELECT name, attempts, success_rate, streak, p50_ms, p99_ms, last_error, last_success_at IS NOT NULL AS last_success_at, failing_since IS NOT NULL AS failing, queued, delayed FROM postback.callback_health WHERE id = :'any';
+-- the same for the sender's metrics, of the last hour: failing ones first, then the busiest
+SELECT postback.create_callback('idle', 'https://p.example/', brand => :'brand') AS idle \gset
+SELECT name, enabled, attempts, success_ratio, p50_seconds, p99_seconds, streak, last_error_age BETWEEN 0 AND 600 AS last_error_age, failing_age BETWEEN 0 AND 600 AS failing_age, queued, overdue
+FROM postback.callback_metrics(1000) WHERE callback IN (:'any', :'idle') AND name IN ('any', 'idle');
+SELECT count(*) AS one, bool_and(failing_age IS NOT NULL) AS failing, bool_and(all_enabled >= 2 AND all_failing >= 1) AS all FROM postback.callback_metrics(1);
+UPDATE postback.delivery_due SET due_at = now() - interval '90 s' WHERE callback_id = :'any';
+SELECT overdue BETWEEN 90 AND 600 AS overdue FROM postback.callback_metrics(1000) WHERE callback = :'any';
+DELETE FROM postback.callback WHERE id = :'idle';
 UPDATE postback.callback SET delay = '5 minutes' WHERE id = :'any';
 SELECT pg_temp.sale('V-4');
 UPDATE postback.callback SET enabled = false WHERE id = :'any';
@@ -246,6 +254,8 @@ SELECT count(*) FROM postback.lint_callbacks();
 SELECT * FROM postback.delay_misfits('{}');
 SELECT count(*) FROM postback.callback_health;
 \set VERBOSITY default
+-- but it may ask how the callbacks fare
+SELECT name FROM postback.callback_metrics(1000) WHERE callback = :'role';
 RESET ROLE;
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 

@@ -53,7 +53,13 @@ CREATE VIEW postback.callbacks WITH (security_invoker = true) AS
     LEFT JOIN postback.publisher p ON p.id = k.publisher_id;
 COMMENT ON VIEW postback.callbacks IS 'The configured outbound postbacks. Null publisher, offer, brand, goal or reasons: any';
 
-CREATE VIEW postback.callback_health WITH (security_invoker = true) AS
+CREATE FUNCTION postback.callback_figures(since interval, newest bigint)
+    RETURNS TABLE (
+        id postback.ulid, name text, enabled boolean, disabled_reason text, failing_since timestamptz, attempts bigint,
+        success_rate numeric, streak bigint, p50_ms integer, p99_ms integer, last_error text, last_error_at timestamptz,
+        last_success_at timestamptz, queued bigint, delayed bigint, oldest_due timestamptz)
+    LANGUAGE sql STABLE PARALLEL SAFE
+    BEGIN ATOMIC
     SELECT k.id, k.name, k.enabled, k.disabled_reason, k.failing_since,
            coalesce(a.attempts, 0) AS attempts, a.success_rate, coalesce(a.streak, 0) AS streak, a.p50_ms, a.p99_ms,
            a.last_error, a.last_error_at, a.last_success_at,
@@ -70,8 +76,8 @@ CREATE VIEW postback.callback_health WITH (security_invoker = true) AS
                postback.ulid_time(max(t.id) FILTER (WHERE t.outcome <> 'success')) AS last_error_at,
                postback.ulid_time(max(t.success_id)) AS last_success_at
         FROM (SELECT x.*, max(x.id) FILTER (WHERE x.outcome = 'success') OVER (PARTITION BY x.callback_id) AS success_id
-              FROM postback.attempt x
-              WHERE x.id >= postback.ulid_floor(now() - interval '1 day')) t
+              FROM (SELECT y.* FROM postback.attempt y
+                    WHERE y.id >= postback.ulid_floor(now() - since) ORDER BY y.id DESC LIMIT newest) x) t
         GROUP BY t.callback_id) a ON a.callback_id = k.id
     LEFT JOIN (
         SELECT x.callback_id, count(*) AS queued, count(*) FILTER (WHERE x.attempts = 0 AND x.due_at > now()
@@ -79,6 +85,12 @@ CREATE VIEW postback.callback_health WITH (security_invoker = true) AS
                min(x.due_at) FILTER (WHERE isfinite(x.due_at)) AS oldest_due
         FROM postback.delivery_due x
         GROUP BY x.callback_id) q ON q.callback_id = k.id;
+    END;
+COMMENT ON FUNCTION postback.callback_figures(interval, bigint) IS
+'How each callback fares, by its attempts among the newest (null: all) of so long a time; columns as in postback.callback_health';
+
+CREATE VIEW postback.callback_health WITH (security_invoker = true) AS
+    SELECT f.* FROM postback.callback_figures('1 day', NULL) f;
 COMMENT ON VIEW postback.callback_health IS
     'How each callback fares: attempts of the last day, and what stands in the queue now';
 COMMENT ON COLUMN postback.callback_health.failing_since IS 'First failed attempt since the last success, however long ago';
@@ -89,6 +101,28 @@ COMMENT ON COLUMN postback.callback_health.p99_ms IS '99 of 100 of the last day'
 COMMENT ON COLUMN postback.callback_health.queued IS 'Deliveries that are not finished, delayed and waiting ones too';
 COMMENT ON COLUMN postback.callback_health.delayed IS 'Of them those that were never tried and are due later';
 COMMENT ON COLUMN postback.callback_health.oldest_due IS 'Long past: nothing sends, or the endpoint is slow. Null: nothing is due';
+
+CREATE FUNCTION postback.callback_metrics(
+    max_items integer DEFAULT 50,
+    OUT callback postback.ulid, OUT name text, OUT enabled boolean, OUT attempts bigint, OUT success_ratio numeric,
+    OUT p50_seconds numeric, OUT p99_seconds numeric, OUT streak bigint, OUT last_error_age numeric, OUT failing_age numeric,
+    OUT queued bigint, OUT overdue numeric, OUT all_enabled bigint, OUT all_failing bigint, OUT all_disabled bigint)
+    RETURNS SETOF record
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT f.id, f.name, f.enabled, f.attempts, f.success_rate, round(f.p50_ms / 1000.0, 3), round(f.p99_ms / 1000.0, 3),
+           f.streak, round(extract(epoch FROM now() - f.last_error_at)), round(extract(epoch FROM now() - f.failing_since)),
+           f.queued, round(greatest(extract(epoch FROM now() - f.oldest_due), 0)),
+           count(*) FILTER (WHERE f.enabled) OVER (),
+           count(*) FILTER (WHERE f.enabled AND f.failing_since IS NOT NULL) OVER (),
+           count(*) FILTER (WHERE NOT f.enabled) OVER ()
+    FROM postback.callback_figures('1 hour', 100000) f
+    ORDER BY f.failing_since IS NULL, f.attempts + f.queued DESC, f.id
+    LIMIT greatest(max_items, 1)
+$$;
+COMMENT ON FUNCTION postback.callback_metrics(integer) IS
+'What the sender shows in /metrics: how the callbacks fare that need to be looked at, at most max_items, failing ones first, then the
+busiest. Of the last hour, or of its newest 100,000 attempts if it has more. overdue: seconds since the oldest delivery fell due.
+The last three columns count all callbacks';
 
 CREATE VIEW postback.publisher_payable WITH (security_invoker = true) AS
     SELECT m.publisher_id, p.name AS publisher, m.currency, sum(m.amount)::bigint AS payable

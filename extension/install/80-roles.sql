@@ -193,6 +193,7 @@ BEGIN
             ('click',            'postback_ingest'),
             ('claim',            'postback_sender'),
             ('settle',           'postback_sender'),
+            ('callback_metrics', 'postback_sender'),
             ('create_brand',     'postback_operator'),
             ('issue_token',      'postback_operator'),
             ('revoke_token',     'postback_operator'),
@@ -263,6 +264,7 @@ BEGIN
             ('daily_changes',    'postback_operator, postback_reader'),
             ('daily_tail',       'postback_operator, postback_reader'),
             ('callback_checks',  'postback_operator, postback_reader'),
+            ('callback_figures', 'postback_operator'),
             ('explain_time',     'postback_operator, postback_reader')) AS g (name, roles) ON g.name = p.proname
         WHERE p.pronamespace = 'postback'::pg_catalog.regnamespace
           AND p.prokind IN ('f', 'p')

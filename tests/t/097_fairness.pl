@@ -43,5 +43,37 @@ is( $t->sql("SELECT success_rate, p99_ms < 10000 FROM postback.callback_health W
 	'1.0000|t', 'the health view tells them apart');
 is($t->sql("SELECT success_rate, streak > 0, last_error FROM postback.callback_health WHERE id = '$callback{failing}'"),
 	'0.0000|t|HTTP 500', 'as it should');
+
+# The same in the sender's metrics: each scrape has what the one before it asked for.
+
+# Values of a metric by the name of the callback.
+sub shown
+{
+	my ($process, $metric) = @_;
+	my $text = $t->request('GET', '/metrics', port => $process->{metrics})->{body} // '';
+	return map { /^postback_callback_\Q$metric\E\{callback="[0-9A-Z]{26}",name="((?:[^"\\]|\\.)*)"[^}]*\} (\S+)$/ ? ($1 => $2) : () } split /\n/, $text;
+}
+
+$t->sql(q{UPDATE postback.callback SET name = E'healthy \\\\ "x"\\n' WHERE name = 'healthy'});
+my $odd = q{healthy \\\\ \\"x\\"\\n};
+my %ratio;
+$t->wait_until('metrics show callbacks by name', sub { %ratio = shown($send, 'success_ratio'); exists $ratio{$odd} });
+is($ratio{$odd}, '1.0000', 'the healthy one succeeds');
+is($ratio{failing}, '0.0000', 'the failing one does not');
+my %streak = shown($send, 'streak');
+cmp_ok($streak{failing}, '>', 0, 'for some attempts in a row');
+is($streak{$odd}, 0, 'the healthy one has no such streak');
+my %age = shown($send, 'failing_seconds');
+ok(exists $age{failing} && !exists $age{$odd}, 'and only one of them is failing for some time');
+my %queued = shown($send, 'queued');
+is($queued{$odd}, 0, 'nothing is left of the healthy one');
+cmp_ok($queued{failing}, '>', 0, 'unlike of the failing one');
+like($t->request('GET', '/metrics', port => $send->{metrics})->{body}, qr/^postback_callbacks\{state="failing"\} 2$/m, 'two are failing in all');
+is($t->stop($send), 0, 'the sender is well');
+
+$send = $t->send(flags => [ '--metrics-callbacks', '1' ]);
+$t->wait_until('with room for one', sub { %queued = shown($send, 'queued'); %queued });
+is(scalar keys %queued, 1, 'one is shown');
+ok(!exists $queued{$odd}, 'and not the one that is well');
 is($t->stop($send), 0, 'the sender is well');
 $t->finish;
