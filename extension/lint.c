@@ -15,6 +15,7 @@
 #include "core/header.h"
 
 #define FINDINGS_MAX 32			/* of one template */
+#define HEADERS_MAX 40			/* the sender takes some more, for its own and auth */
 #define WHAT_MAX 128			/* bytes shown of the piece that a finding is about */
 
 /* The columns that are looked at; NULL where the column is null or no JSON object. */
@@ -108,6 +109,28 @@ header_lint(const char *field, PbSlice name, bool is_string, Report report, void
 	}
 }
 
+/* A value that is no text goes as it is, macros and all. */
+static void
+json_lint(const char *field, JsonbValue *value, Report report, void *to)
+{
+	Jsonb	   *jsonb = JsonbValueToJsonb(value);
+	PbSlice		text = pb_slice(JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb)));
+	PbTemplate *template = palloc(sizeof(PbTemplate));
+
+	if (pb_template_compile(text, PB_TEMPLATE_VALUE, template, NULL) != PB_LINT_OK)
+		return;					/* no macro that we know */
+	for (size_t i = 0; i < template->part_count; i++)
+	{
+		const char *name = pb_macro_name(template->parts[i].macro);
+
+		if (!template->parts[i].is_macro)
+			continue;
+		report(to, &(Finding) {false, field, "macro_in_json", 0, pb_slice(name),
+							   "Macros are filled in in texts only, not within an object or a list."});
+		return;
+	}
+}
+
 static void
 fields_lint(const char *column, Jsonb *jsonb, bool headers, Report report, void *to)
 {
@@ -131,6 +154,8 @@ fields_lint(const char *column, Jsonb *jsonb, bool headers, Report report, void 
 		if (value.type == jbvString)
 			template_lint(field, (PbSlice) {value.val.string.val, value.val.string.len}, PB_TEMPLATE_VALUE,
 						  report, to);
+		else if (!headers)
+			json_lint(field, &value, report, to);
 	}
 }
 
@@ -176,6 +201,8 @@ callback_lint(const Subject *subject, Report report, void *to)
 		fields_lint("params", subject->params, false, report, to);
 	if (subject->headers != NULL)
 		fields_lint("headers", subject->headers, true, report, to);
+	if (subject->headers != NULL && JB_ROOT_COUNT(subject->headers) > HEADERS_MAX)
+		report(to, &(Finding) {true, "headers", "too_many_headers", 0, PB_LITERAL(""), "A request may have 40 of them."});
 	if (subject->auth != NULL && !auth_is_whole(subject->auth))
 		report(to, &(Finding) {true, "auth", "bad_auth", 0, PB_LITERAL(""),
 							   "{\"type\":\"basic\",\"user\":\"...\",\"password\":\"...\"} (no colon in user) "

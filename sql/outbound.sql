@@ -197,6 +197,12 @@ DELETE FROM postback.callback WHERE brand_id = :'brand';
 SELECT n AS header, pg_temp.refusal(format('INSERT INTO postback.callback (name, url, brand_id, headers) VALUES (''h'', ''https://p.example/'', %L, ''{"%s": "x"}'')', :'brand', n)) AS insert,
        pg_temp.refusal(format('SELECT postback.create_callback(''h'', ''https://p.example/'', brand => %L, headers => ''{"%s": "x"}'')', :'brand', n)) AS function
 FROM unnest('{Host,content-length,Webhook-Id,X-Host}'::text[]) n;
+SELECT count, pg_temp.refusal(format('INSERT INTO postback.callback (name, url, brand_id, headers) SELECT ''h'', ''https://p.example/'', %L, jsonb_object_agg(''X-'' || n, ''x'') FROM generate_series(1, %s) n', :'brand', count)) AS insert
+FROM unnest('{40,41}'::int[]) count;
+-- macros within JSON stay as they are
+SET client_min_messages = notice;
+INSERT INTO postback.callback (name, url, brand_id, method, params) VALUES ('j', 'https://p.example/', :'brand', 'POST_JSON', '{"a": {"b": ["{payout}", "{}"]}, "c": [1, {}], "d": "{status}", "e": {"f": "{other}"}}');
+SET client_min_messages = error;
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 SELECT postback.create_callback('1', 'https://p.example/?a={payout}&amp;b=#s2#&c=%2520', brand => :'brand', params => '{"x": "{payout}", "y": "!!!clickid!!!"}', headers => '{"X-Z": "${status}"}') AS one,
        postback.create_callback('2', 'https://p.example/?a={payout}', brand => :'brand') AS two, postback.create_callback('3', 'http://localhost/', brand => :'brand', auth => '{"type":"bearer","token":"s3cret"}') AS three \gset

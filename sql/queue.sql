@@ -153,6 +153,7 @@ UPDATE postback.callback SET failing_since = NULL WHERE id = :'a';
 
 -- success codes of the callback's own; without a listing 302 is no success
 UPDATE postback.callback SET success_codes = '200-299,302' WHERE id = :'a';
+SELECT postback.is_success('299-200', 204) AS backwards;
 SELECT c, postback.is_success('200-299,302', c) FROM unnest('{199,200,299,300,301,302,303}'::int[]) c;
 SELECT pg_temp.send(:'token', 'order=4&value=1000&click_id=' || :'click_id');
 SELECT * FROM pg_temp.take('s1', 10);

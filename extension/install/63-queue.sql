@@ -20,7 +20,7 @@ COMMENT ON FUNCTION postback.retry_delay(integer) IS
 
 CREATE FUNCTION postback.is_success(success_codes text, http_code integer) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce(bool_or(http_code BETWEEN split_part(r, '-', 1)::integer
+    SELECT coalesce(bool_or(http_code BETWEEN SYMMETRIC split_part(r, '-', 1)::integer
                                       AND coalesce(nullif(split_part(r, '-', 2), ''), r)::integer), false)
     FROM string_to_table(success_codes, ',') r
 $$;
@@ -234,7 +234,8 @@ BEGIN
            l.body,
            ARRAY(SELECT s.secret FROM postback.callback_secret s
                  WHERE s.callback_id = l.callback_id AND s.valid_to > at
-                 ORDER BY s.valid_to DESC, s.secret),
+                 ORDER BY s.valid_to DESC, s.secret
+                 LIMIT 4),
            l.number, 10000
     FROM place
     CROSS JOIN leased l
@@ -245,7 +246,8 @@ COMMENT ON FUNCTION postback.claim(text, integer, interval, text[], integer) IS
 'Leases deliveries that are due to a sender, at most max_items, at most per_endpoint for one endpoint (host:port), none for
 full_endpoints; oldest first within an endpoint, endpoints by turns. Of one callback and conversion at most one is in flight,
 and none older than one that a killed sender may have delivered (but with every_status).
-Each row is a request ready to send and the secrets to sign it with; attempt_id names the claim to settle(). What is not
+Each row is a request ready to send and the secrets to sign it with (the newest four at most); attempt_id names the claim to
+settle(). What is not
 settled when the lease ends comes back. Never call it in a transaction that stays open: other senders wait for it.';
 
 CREATE FUNCTION postback.settle(

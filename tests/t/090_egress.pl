@@ -12,6 +12,7 @@ use lib "$FindBin::Bin/lib";
 use OwnNetwork;
 use PostbackTest;
 use IO::Socket::INET;
+use IPC::Run ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -259,6 +260,16 @@ is(states("http://$public:" . ($port + 1) . '/'), 'blocked', 'another port than 
 is(came(), '', 'is not tried');
 
 stop_sender(@resolvers);
+
+# --- Wrong addresses of name servers are told at once.
+
+for my $wrong ('', '127.0.0.1', 'localhost:53', '127.0.0.1:0', '127.0.0.1:65536', '127.0.0.1:53,', '::1:53', '127.1:53')
+{
+	my ($out, $err) = ('', '');
+	IPC::Run::run([ $ENV{POSTBACKD}, 'send', '--dns-server', $wrong ], '>', \$out, '2>', \$err);
+	is($? >> 8, 1, "--dns-server \"$wrong\" is refused");
+	like($err, qr/bad value for --dns-server/, 'by name');
+}
 
 # --- Names. What a name server says is checked like what stands in the URL, all of it, each time.
 

@@ -117,6 +117,15 @@ cmp_ok($second->{headers}{'webhook-timestamp'}, '>', $first->{headers}{'webhook-
 is($first->{body}, $second->{body}, 'the same body');
 check('the second attempt', $second, $secret{POST_JSON}[1]);
 
+# Rotated often within a day: it is sent all the same, signed with the newest ones.
+my @often = map { $t->sql("SELECT postback.rotate_secret('$callback{POST_JSON}')") } 1 .. 6;
+sale('OFTEN');
+my ($often) = requests('POST_JSON', 'OFTEN', 1);
+my @signatures = split / /, $often->{headers}{'webhook-signature'};
+is(scalar @signatures, 4, 'four signatures at most');
+my $newest = signature($often[-1], @{ $often->{headers} }{qw(webhook-id webhook-timestamp)}, content($often));
+is(scalar(grep { $_ eq $newest } @signatures), 1, 'one of them with the newest secret');
+
 # Without a secret there is no signature, but an id and a timestamp.
 $t->sql('DELETE FROM postback.callback_secret');
 sale('NONE');
