@@ -14,10 +14,37 @@
 typedef struct Waiting
 {
 	PbUlid		id;
+	bool		of_conversion;
 	PbUlid		conversion_id;
 	PbUlid		callback_id;
-	PbState		status;			/* that it tells */
+	PbState		status;			/* that it tells, if of a conversion */
+	Conversion	subject;		/* else: what it tells of, as a change has it */
+	Change		change;
 } Waiting;
+
+static void
+waiting_read(Record *record, Waiting *waiting)
+{
+	PbUlid		event_id;
+	PbSlice		status;
+
+	memset(waiting, 0, sizeof(*waiting));
+	take_ulid(record, &waiting->id);
+	waiting->of_conversion = take_ulid(record, &waiting->conversion_id);
+	take_ulid(record, &waiting->callback_id);
+	status = take_slice(record);
+	if (waiting->of_conversion && !pb_state_find(status, &waiting->status))
+		elog(ERROR, "delivery %s has an unknown status", ulid_cstring(&waiting->id));
+	waiting->change = (Change) {
+		.after = &waiting->subject, .actor = "sql",.cause = take_ulid(record, &event_id) ? CAUSE_EVENT : CAUSE_CLICK
+	};
+	waiting->subject.attribution = ATTRIBUTION_CLICK;
+	take_ulid(record, &waiting->subject.brand_id);
+	take_ulid(record, &waiting->subject.offer_id);
+	take_ulid(record, &waiting->subject.publisher_id);
+	waiting->change.event = take_slice(record);
+	waiting->subject.test = take_bool(record);
+}
 
 static Waiting *
 waiting_load(ArrayType *ids, int *waiting_count)
@@ -40,11 +67,7 @@ waiting_load(ArrayType *ids, int *waiting_count)
 	{
 		Record		record = record_read(i);
 
-		take_ulid(&record, &waiting[i].id);
-		take_ulid(&record, &waiting[i].conversion_id);
-		take_ulid(&record, &waiting[i].callback_id);
-		if (!pb_state_find(take_slice(&record), &waiting[i].status))
-			elog(ERROR, "delivery %s has an unknown status", ulid_cstring(&waiting[i].id));
+		waiting_read(&record, &waiting[i]);
 	}
 	*waiting_count = (int) found;
 	return waiting;
@@ -58,10 +81,11 @@ conversions_load(const Waiting *waiting, int count, int *conversion_count)
 	uint64		found;
 
 	for (int i = 0; i < count; i++)
-	{
-		rows_next(rows);
-		put_ulid(rows, &waiting[i].conversion_id);
-	}
+		if (waiting[i].of_conversion)
+		{
+			rows_next(rows);
+			put_ulid(rows, &waiting[i].conversion_id);
+		}
 	found = rows_execute(rows);
 	conversions = palloc(sizeof(Conversion) * Max(found, 1));
 	for (uint64 i = 0; i < found; i++)
@@ -94,11 +118,14 @@ callbacks_load(const Waiting *waiting, int count, int *callback_count)
 	return callbacks;
 }
 
+/* What the delivery tells of as it is now; NULL: it is gone. */
 static const Change *
-change_find(const Change *changes, int count, const PbUlid *id)
+change_of(const Waiting *delivery, const Change *changes, int count)
 {
+	if (!delivery->of_conversion)
+		return &delivery->change;
 	for (int i = 0; i < count; i++)
-		if (ulid_equal(&changes[i].after->id, id))
+		if (ulid_equal(&changes[i].after->id, &delivery->conversion_id))
 			return &changes[i];
 	return NULL;
 }
@@ -120,6 +147,8 @@ misfit(const Waiting *delivery, const Callback *callback, const Change *change, 
 
 	/* One that is disabled at this moment keeps its deliveries. */
 	wanted.enabled = true;
+	if (!delivery->of_conversion)
+		return callback_misfit(&wanted, change, offer);
 	for (PbState s = PB_PENDING; s < PB_STATE_COUNT; s++)
 		wanted.statuses[s] = s == delivery->status;
 	if (!callback->statuses[delivery->status])
@@ -157,7 +186,7 @@ postback_delay_misfits(PG_FUNCTION_ARGS)
 	offers = offer_names_load(changes, conversion_count, &offer_count);
 	for (int i = 0; i < waiting_count; i++)
 	{
-		const Change *change = change_find(changes, conversion_count, &waiting[i].conversion_id);
+		const Change *change = change_of(&waiting[i], changes, conversion_count);
 		const Callback *callback = callback_find(callbacks, callback_count, &waiting[i].callback_id);
 		const char *why;
 		Datum		values[2];

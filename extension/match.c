@@ -320,7 +320,9 @@ goal_wanted(const Match *m)
 static const char *
 goal_found(const Match *m)
 {
-	return m->change->after->goal.len > 0 ? slice_text(m->change->after->goal) : "none";
+	PbSlice		goal = m->change->cause == CAUSE_EVENT ? m->change->event : m->change->after->goal;
+
+	return goal.len > 0 ? slice_text(goal) : "none";
 }
 
 #define CHECK(name) {#name, false, name##_holds, name##_wanted, name##_found}

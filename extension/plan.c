@@ -366,13 +366,13 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"   AND (($3)[1] IS NULL OR l.publisher_id = ($3)[1])"
 		" ORDER BY l.created_at DESC LIMIT 1"
 	},
-	/* Deliveries of conversions whose delay is over. */
+	/* Deliveries whose delay is over, and what those of events and clicks were told of. */
 	[ST_WAITING] = {
 		"u",
-		"SELECT d.id, d.conversion_id, d.callback_id, CASE d.status WHEN 'rejected' THEN 'reversed' ELSE d.status END"
+		"SELECT d.id, d.conversion_id, d.callback_id, CASE d.status WHEN 'rejected' THEN 'reversed' ELSE d.status END,"
+		"       d.event_id, d.brand_id, d.offer_id, d.publisher_id, d.goal, d.test"
 		"  FROM pg_catalog.unnest($1) AS k (id)"
 		" CROSS JOIN LATERAL (SELECT * FROM postback.delivery x WHERE x.id = k.id LIMIT 1) d"
-		" WHERE d.conversion_id IS NOT NULL AND d.event_id IS NULL AND d.status IS NOT NULL"
 	},
 	/*
 	 * A change of a conversion, its latest if none is named; whether it was given to a publisher then, and whether only later:

@@ -185,6 +185,19 @@ SELECT pg_temp.deliver();
 SELECT state FROM pg_temp.log WHERE "order" = 'E-2' AND callback = 'fraud';
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 
+-- and for events and clicks what the callback wants
+SELECT n, postback.create_callback('E' || n, 'https://p.example/', offer => :'offer', delay => '2 minutes', type => type) IS NOT NULL AS made FROM (VALUES (1, 'event'), (2, 'event'), (3, 'event'), (4, 'click'), (5, 'click'), (6, 'event')) k (n, type);
+SELECT pg_temp.send('event=install&order=E-9&click_id=' || :'click');
+SELECT count(click_id) FROM postback.click((SELECT code FROM postback.create_link(:'offer', :'blog')));
+UPDATE postback.callback SET goal = 'INSTALL' WHERE name = 'E1' AND offer_id = :'offer';
+UPDATE postback.callback SET goal = 'open' WHERE name = 'E2' AND offer_id = :'offer';
+UPDATE postback.callback SET publisher_id = :'forum' WHERE name IN ('E3', 'E5') AND offer_id = :'offer';
+UPDATE postback.callback SET type = 'conversion' WHERE name = 'E6' AND offer_id = :'offer';
+SELECT pg_temp.later();
+SELECT pg_temp.deliver();
+SELECT callback, state, replace(replace(error, :'forum', 'FORUM'), :'blog', 'BLOG') AS error FROM pg_temp.log WHERE callback ~ '^E\d' ORDER BY 1;
+DELETE FROM postback.callback WHERE brand_id = :'brand';
+
 -- lint: at save and of all that is saved; a password only where nobody listens, or on a network of one's own
 SELECT k.url, k.auth ->> 'type' AS type, pg_temp.refusal(format('SELECT postback.create_callback(''auth'', %L, brand => %L, auth => %L)', k.url, :'brand', k.auth)) AS function,
        pg_temp.refusal(format('INSERT INTO postback.callback (name, url, brand_id, auth) VALUES (''auth'', %L, %L, %L)', k.url, :'brand', k.auth)) AS insert

@@ -5,7 +5,7 @@ CREATE FUNCTION postback.delay_misfits(deliveries postback.ulid[], OUT delivery_
     LANGUAGE C VOLATILE STRICT ROWS 10 AS 'MODULE_PATHNAME', 'postback_delay_misfits';
 COMMENT ON FUNCTION postback.delay_misfits(postback.ulid[]) IS
 'Of deliveries whose delay is over, those whose callback would not fire any more on their conversion as it is now, by the
-conditions that decided on them, or on another status; and why. claim() skips them';
+conditions that decided on them, or on another status; and why. Likewise of events and clicks. claim() skips them';
 
 CREATE FUNCTION postback.write_test(callback postback.ulid) RETURNS postback.ulid
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'postback_write_test';
