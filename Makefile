@@ -59,7 +59,7 @@ bench:
 
 # The long versions of tests that make check has short; they judge times too.
 soak:
-	@TESTS=tap ONLY='$(or $(ONLY),030_hostile_http 035_faults 036_soak)' JOBS=1 VERBOSE=1 STRICT=1 HOSTILE_SPLITS=all \
+	@TESTS=tap ONLY='$(or $(ONLY),030_hostile_http 035_faults 036_soak 037_disk_full)' JOBS=1 VERBOSE=1 STRICT=1 HOSTILE_SPLITS=all \
 		REQUESTS='$(REQUESTS)' DURATION='$(DURATION)' PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/check
 
 packages:
