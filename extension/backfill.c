@@ -35,7 +35,10 @@ callback_by_id(const PbUlid *id)
 	rows_next(rows);
 	put_ulid(rows, id);
 	if (rows_execute(rows) == 0)
-		elog(ERROR, "callback %s does not exist", ulid_cstring(id));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("callback %s does not exist", ulid_cstring(id)),
+				 errhint("SELECT id, name FROM postback.callback lists them.")));
 	record = record_read(0);
 	callback_read(&record, callback);
 	return callback;

@@ -265,6 +265,7 @@ postback_callback_check(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("callback_check must be called before INSERT or UPDATE, for each row")));
+	trigger_table_check(trigger, "callback_check", "callback");
 	desc = RelationGetDescr(trigger->tg_relation);
 	tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 

@@ -3,10 +3,13 @@
  */
 #include "postgres.h"
 
+#include "commands/trigger.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 
 #include "core/currency.h"
 #include "postback.h"
@@ -67,6 +70,19 @@ require_client(void)
 				(errcode(ERRCODE_CONNECTION_FAILURE),
 				 errmsg("the caller has gone"),
 				 errdetail("Its batch is rolled back, since nobody would learn that it was recorded.")));
+}
+
+/* The columns of the rows that a trigger is given are known only on the table that it was written for. */
+void
+trigger_table_check(const TriggerData *trigger, const char *function, const char *table)
+{
+	const char *schema = get_namespace_name(RelationGetNamespace(trigger->tg_relation));
+
+	if (schema == NULL || strcmp(schema, "postback") != 0 ||
+		strcmp(RelationGetRelationName(trigger->tg_relation), table) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("%s belongs on table postback.%s only", function, table)));
 }
 
 PG_FUNCTION_INFO_V1(postback_version);

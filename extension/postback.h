@@ -18,6 +18,8 @@ extern char *postback_actor;
 /* postback.c */
 extern void postback_random(void *buffer, size_t length);
 extern void require_client(void);
+struct TriggerData;
+extern void trigger_table_check(const struct TriggerData *trigger, const char *function, const char *table);
 
 /* ulid_type.c */
 #define DatumGetUlidP(d) ((PbUlid *) DatumGetPointer(d))

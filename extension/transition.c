@@ -272,11 +272,7 @@ check_trigger(FunctionCallInfo fcinfo, const char *name, bool row)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("%s must be called %s UPDATE, for each %s", name,
 						row ? "before" : "after", row ? "row" : "statement")));
-	if (strcmp(RelationGetRelationName(trigger->tg_relation), "conversion") != 0 ||
-		RelationGetDescr(trigger->tg_relation)->natts < COLUMN_UPDATED_AT)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("%s belongs on table postback.conversion only", name)));
+	trigger_table_check(trigger, name, "conversion");
 }
 
 PG_FUNCTION_INFO_V1(postback_conversion_check);

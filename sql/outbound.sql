@@ -78,6 +78,9 @@ SELECT pg_temp.deliver();
 SELECT state, attempts, http_code FROM postback.deliveries WHERE id = :'test';
 SELECT "order", seq, status, state FROM pg_temp.log WHERE callback = 'tested' AND NOT test;
 SELECT pg_temp.refusal(format('SELECT postback.send_test(%L)', postback.new_ulid())), pg_temp.refusal('SELECT postback.send_test(NULL)');
+-- what does the work for send_test() and backfill() refuses too
+SELECT pg_temp.refusal(format('SELECT postback.write_test(%L)', postback.new_ulid())),
+    pg_temp.refusal(format('SELECT postback.write_backfill(%L, now(), now(), false)', postback.new_ulid()));
 UPDATE postback.callback SET enabled = false WHERE id = :'tested';
 SELECT pg_temp.refusal(format('SELECT postback.send_test(%L)', :'tested'));
 DELETE FROM postback.callback WHERE id = :'tested';

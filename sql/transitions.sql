@@ -215,5 +215,21 @@ SELECT pg_temp.answer(r) FROM postback.reverse('00000000000000000000000001') r;
 SELECT pg_temp.make('S-7', 'value=1000&currency=VUV') IS NOT NULL AS made;
 SELECT pg_temp.answer(r) FROM postback.approve(pg_temp.id('S-7')) r;
 
+-- the triggers read columns by their place: on another table, be it of that name, they refuse instead of crashing
+SET client_min_messages = error;
+SELECT format('CREATE TEMP TABLE %s (%s)', relname, string_agg(quote_ident(attname) || ' integer DEFAULT 1', ', ' ORDER BY attnum))
+FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
+WHERE c.oid IN ('postback.conversion'::regclass, 'postback.callback'::regclass) AND attnum > 0 GROUP BY relname ORDER BY relname
+\set ECHO none
+\gexec
+\set ECHO all
+INSERT INTO pg_temp.conversion DEFAULT VALUES;
+INSERT INTO pg_temp.callback DEFAULT VALUES;
+CREATE TRIGGER elsewhere BEFORE UPDATE ON pg_temp.conversion FOR EACH ROW EXECUTE FUNCTION postback.conversion_check();
+UPDATE pg_temp.conversion SET value = 2;
+CREATE TRIGGER elsewhere BEFORE UPDATE ON pg_temp.callback FOR EACH ROW EXECUTE FUNCTION postback.callback_check();
+UPDATE pg_temp.callback SET url = 2;
+DROP TABLE pg_temp.conversion, pg_temp.callback;
+
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 SELECT * FROM postback.audit();

@@ -150,6 +150,38 @@ sub programme
 	return %p;
 }
 
+=head2 session(name)
+
+One backend that runs lines of SQL for as long as it lives: run(output file, lines ...) returns the SQLSTATEs of those that failed, by number of the
+line from 1 (undef when the backend is no more, which alive tells too).
+
+=cut
+
+sub session
+{
+	my ($self, $name) = @_;
+	my $base = $self->_file($name);
+	pipe my $child_in, my $to or die "pipe: $!";
+	pipe my $from, my $child_out or die "pipe: $!";
+	my $pid = fork // die "fork: $!";
+	if ($pid == 0)
+	{
+		close $to;
+		open STDIN, '<&', $child_in;
+		open STDOUT, '>&', $child_out;
+		open STDERR, '>', "$base.errors";
+		$ENV{PGHOST} = $self->{node}->host;
+		$ENV{PGPORT} = $self->{node}->port;
+		{ exec 'psql', '-X', '-q', '-At', '-d', 'postgres' };
+		POSIX::_exit(127);
+	}
+	$running{$pid} = 1;
+	close $child_in;
+	close $child_out;
+	syswrite $to, "\\set VERBOSITY sqlstate\n";
+	return bless { to => $to, from => $from, base => $base, pid => $pid, alive => 1 }, 'PostbackTest::Session';
+}
+
 =head2 audit_ok(name)
 
 postback.audit() recomputes all money from the rows; it finds no difference.
@@ -611,6 +643,46 @@ sub finish
 	$self->stop($_) for grep { !defined $self->ended($_) } reverse @{ $self->{processes} };
 	$self->{node}->stop;
 	done_testing();
+}
+
+package PostbackTest::Session;
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Utils;
+
+sub alive { return $_[0]{alive} }
+
+sub run
+{
+	my ($self, $output, @lines) = @_;
+	return undef unless $self->{alive};
+	open my $file, '>', "$self->{base}.sql" or die "$self->{base}.sql: $!";
+	print $file map { "$_\n" } @lines;
+	close $file or die $!;
+	local $SIG{PIPE} = 'IGNORE';
+	my $start = -s "$self->{base}.errors" || 0;
+	syswrite $self->{to}, "\\o $output\n\\i $self->{base}.sql\n\\o\n\\echo done\n";
+	my $answer = readline $self->{from};
+	$self->{alive} = 0 unless defined $answer && $answer eq "done\n";
+	my %failed;
+	open my $errors, '<', "$self->{base}.errors" or die $!;
+	seek $errors, $start, 0;
+	while (<$errors>)
+	{
+		$failed{$1} //= $2 if /^psql:.*\.sql:(\d+): (?:ERROR|FATAL|PANIC):\s+(\w{5})/;
+	}
+	return $self->{alive} ? \%failed : undef;
+}
+
+sub end
+{
+	my ($self) = @_;
+	close $self->{to};
+	waitpid $self->{pid}, 0;
+	delete $running{ $self->{pid} };
+	$self->{alive} = 0;
 }
 
 package PostbackTest::Receiver;
