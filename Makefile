@@ -31,7 +31,7 @@ ifndef BUILDING
 
 BUILD = $(MAKE) --no-print-directory BUILDING=1
 
-.PHONY: default all install uninstall installcheck check run bench soak fuzz coverage clean help packages
+.PHONY: default all install uninstall installcheck check run bench soak fuzz coverage valgrind clean help packages
 
 default: all
 	@echo "Built. 'make help' tells what else there is."
@@ -54,6 +54,9 @@ fuzz:
 coverage:
 	@exec bash tests/fuzz/run coverage
 
+valgrind:
+	@ONLY='$(ONLY)' PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/valgrind
+
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' exec bash tests/bench/run
 
@@ -75,6 +78,7 @@ help:
 	@echo 'make check      run every test in private clusters (TESTS="unit regress isolation tap lint fuzz bench")'
 	@echo 'make fuzz       fuzz what reads bytes from outside (TARGETS="url csv" RUNS=100000000 SECONDS=600 SEED=7)'
 	@echo 'make coverage   lines of the core reached by unit tests and corpora; fails below 90 %'
+	@echo 'make valgrind   the regression tests with every backend under valgrind (ONLY="money ulid"); about half an hour'
 	@echo 'make bench      measure (BENCH=help tells how to choose rows)'
 	@echo 'make soak       the long versions of the tests of faults, hostile and slow clients (REQUESTS=$(REQUESTS) DURATION=$(DURATION) seconds)'
 	@echo 'make packages   install the Debian packages that the above need, where missing'
