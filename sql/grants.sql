@@ -16,7 +16,7 @@ FROM (VALUES
     -- what "postbackd serve" calls
     ('i', 'receive receive_batch click click_batch'),
     -- what "postbackd send" calls
-    ('s', 'claim settle'),
+    ('s', 'claim settle callback_metrics'),
     -- set-up
     ('o', 'create_brand issue_token revoke_token create_offer create_goal create_publisher create_link set_terms set_fx_rate
            create_promo_code create_callback enable_callback rotate_secret lint_callbacks'),
@@ -26,6 +26,8 @@ FROM (VALUES
     -- upkeep, which cron may run as an operator
     ('o', 'approve_due fold_balances expire_parked reprice_brand reprice_unpriced roll_up keep_partitions keep_policies
            schedule_jobs unschedule_jobs job_list'),
+    -- what the view callback_health calls
+    ('o', 'callback_figures'),
     -- what those call with their caller's rights, and what defaults and constraints of the tables call
     ('o', 'check_cron check_text check_url check_period check_currency check_valid check_brand check_publisher brand_of_offer
            check_offer_of_brand find_goal check_map check_secret random_bytes random_key brackets_valid is_currency'),
@@ -190,7 +192,7 @@ CREATE TEMP TABLE definer AS
 SELECT r.reason, pg_catalog.regexp_split_to_table(r.names, '\s+') AS name
 FROM (VALUES
     ('postback_ingest has no table',                        'receive receive_batch click click_batch'),
-    ('postback_sender has no table',                        'claim settle'),
+    ('postback_sender has no table',                        'claim settle callback_metrics'),
     ('effects of a change that its author may not write: history, ledger, balance, delivery', 'conversion_effects'),
     ('what an operator may not do by hand with facts, money and the queue',
      'approve reverse adjust reopen attribute reconcile top_up book_payout resend requeue send_test backfill replay
