@@ -114,6 +114,8 @@ CREATE TABLE postback.conversion (
     CHECK (status <> 'approved' OR commission IS NOT NULL),
     CHECK ((offer_id IS NULL) = (attribution = 'none'))
 );
+-- Of two calls at once that name no goal one creates the order, whichever goal it then has.
+CREATE UNIQUE INDEX conversion_goal_not_given_key ON postback.conversion (brand_id, order_ref) WHERE NOT goal_given;
 CREATE INDEX conversion_due_idx ON postback.conversion (hold_until, id) WHERE status = 'pending' AND commission IS NOT NULL;
 CREATE INDEX conversion_unpriced_idx ON postback.conversion (brand_id, id) WHERE commission IS NULL;
 COMMENT ON TABLE postback.conversion IS
