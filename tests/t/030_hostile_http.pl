@@ -145,7 +145,20 @@ sub good_traffic_ok
 	return $good;
 }
 
-# Every answer 200 has its one row, and nothing that was not answered so has one; hidden says whether what was hidden may run.
+# Has them, and keeps of each what is needed later: there may be hundreds of thousands.
+sub have
+{
+	my (@conversations) = @_;
+	for my $c (converse_all(\@conversations, seconds => 20))
+	{
+		$c->{statuses} = statuses($c);
+		$c->{answered} = () = $c->{statuses} =~ /200/g;
+		delete @$c{qw(pieces left heard)};
+	}
+	return @conversations;
+}
+
+# Every answer 200 has its one row, and nothing that was not answered so has one.
 sub rows_ok
 {
 	my ($name, @conversations) = @_;
@@ -156,10 +169,9 @@ sub rows_ok
 	}
 	my @wrong = grep {
 		my $c = $_;
-		my $answered = () = statuses($c) =~ /200/g;
 		my $run = 0;
 		$run += $rows{$_}{ $c->{number} } // 0 for qw(ORDER HIDDEN BEFORE BEHIND);
-		$run != $answered;
+		$run != $c->{answered};
 	} @conversations;
 	is(join("\n", map { "$_->{case}{name}: $_->{number}" } @wrong), '', "$name: what was run is what was answered 200");
 	return;
@@ -172,41 +184,38 @@ cmp_ok(scalar @corpus, '>=', 300, scalar(@corpus) . ' requests to try');
 	srand $seed;
 	my $before = $t->sql('SELECT count(*) FROM postback.receipt');
 	my $traffic = good_traffic('ALONGSIDE', $serve->{port});
-	my @whole = map { conversation($_, $serve->{port}, 0) } @corpus;
+	have(map { conversation($_, $serve->{port}, 0) } @corpus);
 	# A lone empty line behind a request is nothing yet: such a connection is idle, and has longer to live.
-	my @after = map { conversation($_, $serve->{port}, 1) } grep { $_->{bytes} =~ /\S/ } @corpus;
+	have(map { conversation($_, $serve->{port}, 1) } grep { $_->{bytes} =~ /\S/ } @corpus);
 	# In as many pieces as the time for a request allows: for most of them that is byte by byte.
-	my @bytes = map { conversation($_, $serve->{port}, 0, sub { my $size = 1 + int(length($_[0]) / 300); unpack "(a$size)*", $_[0] }) }
-	  grep { length $_->{bytes} < 20_000 && $_->{verdict} ne 'silent' } @corpus;
+	my $in_pieces = sub { my $size = 1 + int(length($_[0]) / 200); unpack "(a$size)*", $_[0] };
+	have(map { conversation($_, $serve->{port}, 0, $in_pieces) }
+		grep { length $_->{bytes} < 20_000 && $_->{verdict} ne 'silent' } @corpus);
 	# In two, at every position: a sample, or (HOSTILE_SPLITS=all) of all that are not too long.
 	my @short = grep { length $_->{bytes} < 600 && $_->{verdict} ne 'silent' } @corpus;
 	my @sample = ($ENV{HOSTILE_SPLITS} // '') eq 'all' ? @short : map { splice @short, rand @short, 1 } 1 .. 12;
-	my @split = map {
-		my $case = $_;
-		map { my $at = $_; conversation($case, $serve->{port}, 0, sub { unpack "a$at a*", $_[0] }) } 1 .. length($case->{bytes}) - 1
-	} @sample;
-	converse_all([ @whole, @after, @bytes, @split ], seconds => 20);
+	my $cuts = @held;
+	for my $case (@sample)
+	{
+		have(map { my $at = $_; conversation($case, $serve->{port}, 0, sub { unpack "a$at a*", $_[0] }) } 1 .. length($case->{bytes}) - 1);
+	}
+	note @held - $cuts . ' cuts in two';
 	my $good = good_traffic_ok($traffic, 'the corpus');
 
 	my %wrong;
-	for my $c (@whole, @after, @bytes, @split)
+	for my $c (@held)
 	{
 		my $expected = expected($c);
-		next if $c->{state} eq 'closed' && statuses($c) =~ /\A$expected\z/;
+		next if $c->{state} eq 'closed' && $c->{statuses} =~ /\A$expected\z/;
 		push @{ $wrong{ $c->{case}{family} . ': ' . $c->{case}{name} } },
-		  sprintf '%s, then %s%s, not %s', statuses($c), $c->{state}, $c->{before} ? ', behind a good one' : '', $expected;
+		  sprintf '%s, then %s%s, not %s', $c->{statuses}, $c->{state}, $c->{before} ? ', behind a good one' : '', $expected;
 	}
 	is(join('; ', @{ $wrong{"$_->{family}: $_->{name}"} // [] }), '', "$_->{family}: $_->{name}: $_->{verdict}") for @corpus;
-	note scalar(@split) . ' cuts in two';
 	is(receipts('HIDDEN'), 0, 'nothing that is hidden in another request was run');
 	rows_ok('the corpus', @held);
 	# What is answered 400 and goes on is content with a known token, and leaves its receipt.
 	my $answered = 0;
-	for my $c (@held)
-	{
-		my $count = () = statuses($c) =~ /200/g;
-		$answered += $count + ($c->{case}{verdict} eq 'taken' && $c->{case}{status} eq '400');
-	}
+	$answered += $_->{answered} + ($_->{case}{verdict} eq 'taken' && $_->{case}{status} eq '400') for @held;
 	is($t->sql('SELECT count(*) FROM postback.receipt') - $before, $answered + $good, 'and no row is there but for those');
 }
 
@@ -216,11 +225,10 @@ SKIP:
 {
 	my $nginx = $t->nginx(to => $serve) or skip 'there is no nginx', 5;
 	my $traffic = good_traffic('BEHIND-NGINX', $nginx->{port});
-	my @through = map { (conversation($_, $nginx->{port}, 0), conversation($_, $nginx->{port}, 1)) } @corpus;
-	converse_all(\@through, seconds => 20);
+	my @through = have(map { (conversation($_, $nginx->{port}, 0), conversation($_, $nginx->{port}, 1)) } @corpus);
 	good_traffic_ok($traffic, 'behind nginx');
-	is(join("\n", map { "$_->{case}{name}: $_->{heard}" } grep { $_->{state} ne 'closed' } @through), '', 'behind nginx: every connection ends');
-	is(scalar(grep { statuses($_) !~ /\A200/ } grep { $_->{before} } @through), 0, 'behind nginx: what is good before is answered');
+	is(join("\n", map { "$_->{case}{name}: $_->{statuses}" } grep { $_->{state} ne 'closed' } @through), '', 'behind nginx: every connection ends');
+	is(scalar(grep { $_->{statuses} !~ /\A200/ } grep { $_->{before} } @through), 0, 'behind nginx: what is good before is answered');
 	rows_ok('behind nginx', @through);
 	is($t->stop($nginx), 0, 'nginx ends');
 }

@@ -15,7 +15,7 @@ use Test::More;
 my $disk = small_disk();
 
 # Small segments of log, and few of them: the next one is soon needed.
-my $t = PostbackTest->new(initdb => ['--wal-segsize=1'], settings => "max_wal_size = 8MB\nmin_wal_size = 2MB\nwal_recycle = off");
+my $t = PostbackTest->new(initdb => ['--wal-segsize=1'], settings => "max_wal_size = 8MB\nmin_wal_size = 2MB\nwal_recycle = off\nrestart_after_crash = on");
 my %p = $t->programme;
 
 mkdir "$disk/tables" or die "$disk/tables: $!";
@@ -23,6 +23,8 @@ $t->sql("CREATE TABLESPACE small LOCATION '$disk/tables'");
 $t->sql('ALTER TABLE ALL IN TABLESPACE pg_default SET TABLESPACE small');
 $t->sql('ALTER INDEX ALL IN TABLESPACE pg_default SET TABLESPACE small');
 my $serve = $t->serve(flags => [ '--max-connections-per-address', 1000 ]);
+
+is($t->load(connections => 64, requests => 1000, path => "/p/$p{token}?order=WARM-{n}&value=1")->{error}, undef, 'many connections at once');
 
 # There is room for some more orders in pages and segments that are there already.
 my $filler = 1;

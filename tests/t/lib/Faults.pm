@@ -99,8 +99,8 @@ sub suffer
 		cmp_ok($result->{max_us}, '<=', $answer_limit * 1e6, "$name: in time") unless $result->{error};
 	}
 	$t->wait_until("$name: serve has given up", $fault{settled}) if $fault{settled};
-	my $ended = time;
 	$fault{end}->();
+	my $ended = time;
 
 	# Before anything is tried again.
 	my $recovered = sub { ($t->postback($p->{token}, order => "$prefix-AFTER", value => 1000)->{status} // 0) == 200 };
