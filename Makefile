@@ -13,7 +13,7 @@ UNITDIR ?= /usr/local/lib/systemd/system
 PORT ?= 8080
 DATA ?= .demo
 
-# make check: empty for all, or any of unit regress isolation tap lint fuzz bench
+# make check: empty for all, or any of unit regress isolation tap crash lint fuzz bench
 TESTS ?=
 
 # make soak: requests per number of connections, seconds of slow connections
@@ -31,7 +31,7 @@ ifndef BUILDING
 
 BUILD = $(MAKE) --no-print-directory BUILDING=1
 
-.PHONY: default all install uninstall installcheck check run bench soak fuzz coverage valgrind clean help packages
+.PHONY: default all install uninstall installcheck check crash run bench soak fuzz coverage valgrind clean help packages
 
 default: all
 	@echo "Built. 'make help' tells what else there is."
@@ -57,6 +57,13 @@ coverage:
 valgrind:
 	@ONLY='$(ONLY)' PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/valgrind
 
+# KILLS, SEED and RATE reach the tests through the environment.
+crash: export KILLS := $(KILLS)
+crash: export SEED := $(SEED)
+crash: export RATE := $(RATE)
+crash:
+	@TESTS=crash PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/check
+
 bench:
 	@PG_CONFIG='$(PG_CONFIG)' exec bash tests/bench/run
 
@@ -75,7 +82,8 @@ help:
 	@echo 'make            build the extension and the daemon'
 	@echo 'make install    install both (PG_CONFIG=$(PG_CONFIG) SBINDIR=$(SBINDIR) UNITDIR=$(UNITDIR) DESTDIR=$(DESTDIR))'
 	@echo 'make run        a demonstration in a private cluster; Ctrl-C stops it (PORT=$(PORT) DATA=$(DATA))'
-	@echo 'make check      run every test in private clusters (TESTS="unit regress isolation tap lint fuzz bench")'
+	@echo 'make check      run every test in private clusters (TESTS="unit regress isolation tap crash lint fuzz bench")'
+	@echo 'make crash      kill -9 under load, all answers and deliveries checked (KILLS=25 SEED=time RATE=4000)'
 	@echo 'make fuzz       fuzz what reads bytes from outside (TARGETS="url csv" RUNS=100000000 SECONDS=600 SEED=7)'
 	@echo 'make coverage   lines of the core reached by unit tests and corpora; fails below 90 %'
 	@echo 'make valgrind   the regression tests with every backend under valgrind (ONLY="money ulid"); about half an hour'
@@ -140,11 +148,12 @@ SHIM_LIBS := $(shell pkg-config --libs $(SHIM_PACKAGES))
 DEPEND = -MMD -MP
 
 # Programs that the tests run.
-PROGRAM_SOURCES = $(sort $(wildcard tests/oracle/*.c)) tests/bench/load.c
+PROGRAM_SOURCES = $(sort $(wildcard tests/oracle/*.c)) tests/bench/load.c tests/bench/receiver.c tests/crash/client.c
 PROGRAMS = $(patsubst %.c,$(B)/programs/%,$(notdir $(PROGRAM_SOURCES)))
+BROKEN = $(B)/programs/postbackd-EARLY_ANSWER $(B)/programs/postbackd-EARLY_SETTLE
 
 .PHONY: programs
-programs: $(PROGRAMS)
+programs: $(PROGRAMS) $(BROKEN)
 
 .PHONY: unit
 unit: $(foreach test,$(CORE_TESTS) $(SHIM_TESTS),$(B)/unit/$(test) $(B)/sanitized/$(test))
@@ -212,6 +221,15 @@ $(call covered,$(FUZZED_OBJECTS)): $(B)/covered/%.o: %.c $(B)/flags Makefile
 shim/postbackd: $(SHIM_OBJECTS) $(CORE_OBJECTS)
 	$(say) LD $@
 	$(Q)$(CC) -o $@ $(SHIM_OBJECTS) $(CORE_OBJECTS) -Wl,-z,relro -Wl,-z,now -Wl,--as-needed $(SHIM_LIBS)
+
+# Daemons that break a promise on purpose, which the crash test has to notice.
+EARLY_ANSWER = db
+EARLY_SETTLE = send
+$(BROKEN): $(B)/programs/postbackd-%: $(SHIM_OBJECTS) $(CORE_OBJECTS)
+	@mkdir -p $(@D)
+	$(say) LD $@
+	$(Q)$(CC) $(SHIM_COMPILE) -DPOSTBACK_TEST_$* -o $@ shim/$($*).c $(filter-out $(B)/shim/$($*).o,$(SHIM_OBJECTS)) \
+		$(CORE_OBJECTS) -Wl,--as-needed $(SHIM_LIBS)
 
 # The install script: one concept per file, in the order of their names.
 $(DATA_built): $(INSTALL_SOURCES) $(shell find extension/install -type d) postback.control Makefile

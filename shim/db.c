@@ -623,6 +623,9 @@ connection_ready(DbConnection *connection)
 	Db		   *db = connection->db;
 
 	connection->state = STATE_FREE;
+#ifdef POSTBACK_TEST_EARLY_ANSWER
+	PQenterPipelineMode(connection->pg);
+#endif
 	connection->failures = 0;
 	db->was_ready = true;
 	loop_timer_stop(db->loop, &connection->timer);
@@ -746,6 +749,26 @@ needs_new_session(const char *sqlstate)
 	return strcmp(sqlstate, "0A000") == 0 || strcmp(sqlstate, "26000") == 0 || strcmp(sqlstate, "25006") == 0;
 }
 
+#ifdef POSTBACK_TEST_EARLY_ANSWER
+/* Only for tests/crash, which must notice: a call is handled when its rows have come, and committed afterwards. */
+static void
+on_late_commit(void *context, const DbResult *result)
+{
+	(void) context;
+	(void) result;
+}
+
+static bool
+commit_late(DbConnection *connection)
+{
+	if (connection->state != STATE_FREE || connection->handler == on_late_commit || PQpipelineSync(connection->pg) == 0)
+		return false;
+	connection->state = STATE_BUSY;
+	connection->handler = on_late_commit;
+	return flush(connection);
+}
+#endif
+
 static void
 end_call(DbConnection *connection, const PGresult *rows)
 {
@@ -767,6 +790,10 @@ end_call(DbConnection *connection, const PGresult *rows)
 		result.connection = NULL;
 	}
 	connection->handler(connection->context, &result);
+#ifdef POSTBACK_TEST_EARLY_ANSWER
+	if (commit_late(connection))
+		return;
+#endif
 	if (connection->state == STATE_FREE && !db->closing && db->options.on_free != NULL)
 		db->options.on_free(db->options.context, connection);
 }
@@ -878,6 +905,9 @@ db_call(DbConnection *connection, int statement, const DbArguments *arguments, i
 		connection_lost(connection, PQerrorMessage(connection->pg));
 		return false;
 	}
+#ifdef POSTBACK_TEST_EARLY_ANSWER
+	PQsendFlushRequest(connection->pg);
+#endif
 	connection->state = STATE_BUSY;
 	connection->statement = statement;
 	connection->sent_us = loop_now_us();

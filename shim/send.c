@@ -318,7 +318,11 @@ keep_result(Sender *sender, Delivery *delivery)
 {
 	delivery->endpoint = NULL;
 	count_attempt(sender, delivery);
+#ifdef POSTBACK_TEST_EARLY_SETTLE
+	put_delivery(sender, delivery);
+#else
 	list_append(&sender->results, delivery);
+#endif
 }
 
 static void
@@ -360,7 +364,11 @@ settle_done(Sender *sender)
 
 	metric_add(sender->metrics.settled, sender->settling.count);
 	while ((delivery = list_pop(&sender->settling)) != NULL)
+#ifdef POSTBACK_TEST_EARLY_SETTLE
+		endpoint_push(sender->endpoints, delivery->endpoint, delivery, loop_now_ms(sender->loop));
+#else
 		put_delivery(sender, delivery);
+#endif
 	sender->settle_batch = sender->settle_batch * 2 < SETTLE_LIMIT ? sender->settle_batch * 2 : SETTLE_LIMIT;
 }
 
@@ -446,14 +454,21 @@ settle_some(Sender *sender)
 static void
 take_row(Sender *sender, const DbResult *result, int row)
 {
-	int64_t		now = loop_now_ms(sender->loop);
 	Endpoint   *endpoint = endpoints_get(sender->endpoints, claim_endpoint(result, row));
 	Delivery   *delivery = get_delivery(sender);
 
 	if (endpoint != NULL && delivery != NULL && delivery_read(delivery, result, row))
 	{
 		delivery->lease_end_ms = sender->claim_started_ms + sender->options->lease * INT64_C(1000);
-		endpoint_push(sender->endpoints, endpoint, delivery, now);
+#ifdef POSTBACK_TEST_EARLY_SETTLE
+		/* Only for tests/crash, which must notice: settled as a success first, sent afterwards. */
+		delivery->endpoint = endpoint;
+		delivery->outcome = DELIVERY_RESPONSE;
+		delivery->http_code = 200;
+		list_append(&sender->results, delivery);
+#else
+		endpoint_push(sender->endpoints, endpoint, delivery, loop_now_ms(sender->loop));
+#endif
 		return;
 	}
 	if (delivery != NULL)

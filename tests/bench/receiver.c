@@ -1,5 +1,5 @@
 /*
- * receiver.c: the publisher's server of the delivery benchmark.
+ * receiver.c: the publisher's server of the delivery benchmark and the crash test.
  *
  * Answers every request on keep-alive connections with 200 and a short body,
  * from one thread, as fast as it can: it must not be the bottleneck.  Knows
@@ -10,6 +10,10 @@
  * answered, /error is answered 500, /reset has its connection reset, /endless
  * gets a body that does not end.
  *
+ * receiver PORT LOG appends a line "STATUS WEBHOOK-ID TARGET" to the file LOG
+ * for each request before it is answered, and refuses one delivery in ten, when
+ * it comes first, with 500.
+ *
  * GET /-/stats answers "COUNT FIRST LAST": the requests answered 200 since the
  * last such call, and when the first and the last one of them came, in
  * microseconds of the wall clock.  GET /-/count answers COUNT and goes on
@@ -19,6 +23,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -34,6 +39,7 @@
 
 #define REQUEST_MAX 65536
 #define EVENTS_PER_WAIT 256
+#define REFUSED_ROOM (1 << 22)
 
 typedef struct Connection
 {
@@ -47,6 +53,9 @@ static int	epoll;
 static uint64_t count;
 static uint64_t first_us;
 static uint64_t last_us;
+
+static int	log_file = -1;
+static bool refused[REFUSED_ROOM];	/* by hash of the id: two that share a place are refused once between them */
 
 static uint64_t
 now_us(void)
@@ -130,11 +139,46 @@ misbehave(Connection *c, bool *done)
 	return true;
 }
 
+/* Logs a request; returns its status. */
+static int
+log_request(Connection *c)
+{
+	char	   *end = memmem(c->data, c->len, "\r\n\r\n", 4);
+	char	   *id;
+	char	   *target;
+	size_t		id_length;
+	uint64_t	hash = UINT64_C(14695981039346656037);
+	int			status = 200;
+
+	if (log_file < 0)
+		return status;
+	*end = '\0';
+	id = strcasestr(c->data, "\nwebhook-id: ");
+	target = strchr(c->data, ' ');
+	if (id == NULL || target == NULL)
+		die("a request without webhook-id");
+	id += 13;
+	target++;
+	id_length = strcspn(id, "\r");
+	for (size_t i = 0; i < id_length; i++)
+		hash = (hash ^ (unsigned char) id[i]) * UINT64_C(1099511628211);
+	if (hash % 10 == 0 && !refused[hash / 10 % REFUSED_ROOM])
+	{
+		refused[hash / 10 % REFUSED_ROOM] = true;
+		status = 500;
+	}
+	if (dprintf(log_file, "%d %.*s %.*s\n", status, (int) id_length, id, (int) strcspn(target, " "), target) < 0)
+		die("could not write the log");
+	*end = '\r';
+	return status;
+}
+
 /* false when the connection is of no more use */
 static bool
 answer(Connection *c)
 {
 	static const char ok[] = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nOK";
+	static const char no[] = "HTTP/1.1 500 No\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nNo";
 	char		text[256];
 	char		body[128];
 	int			body_len;
@@ -157,7 +201,7 @@ answer(Connection *c)
 		last_us = now_us();
 		if (count++ == 0)
 			first_us = last_us;
-		return send(c->fd, ok, sizeof(ok) - 1, MSG_NOSIGNAL) == (ssize_t) sizeof(ok) - 1;
+		return send(c->fd, log_request(c) == 200 ? ok : no, sizeof(ok) - 1, MSG_NOSIGNAL) == (ssize_t) sizeof(ok) - 1;
 	}
 	len = snprintf(text, sizeof(text),
 				   "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", body_len, body);
@@ -253,11 +297,13 @@ main(int argc, char **argv)
 	int			on = 1;
 
 	epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (argc != 2)
+	if (argc != 2 && argc != 3)
 	{
-		fputs("receiver PORT\n", stderr);
+		fputs("receiver PORT [LOG]\n", stderr);
 		return 1;
 	}
+	if (argc == 3 && (log_file = open(argv[2], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) < 0)
+		die("could not open the log");
 	address.sin_port = htons((uint16_t) atoi(argv[1]));
 	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 	if (bind(listener, (struct sockaddr *) &address, sizeof(address)) != 0 || listen(listener, 1024) != 0)

@@ -34,6 +34,9 @@ sub _environment
 # Processes of ours that still run, by process id; none is left behind, whatever happens.
 my %running;
 
+# How many were started: several servers of one test write different logs.
+my $started = 0;
+
 $SIG{TERM} = $SIG{INT} = sub { die "stopped by a signal\n" };
 
 END
@@ -57,7 +60,7 @@ sub new
 {
 	my ($class, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($options{name} // 'main');
-	my $self = bless { node => $node, processes => [], started => 0, receivers => 0, nameservers => 0 }, $class;
+	my $self = bless { node => $node, processes => [], receivers => 0, nameservers => 0 }, $class;
 
 	$node->init(extra => [ '--locale=C.UTF-8', '--encoding=UTF8', @{ $options{initdb} // [] } ]);
 	# The daemon refuses a server that does not flush.
@@ -119,9 +122,9 @@ sub rows
 
 =head2 programme(%options)
 
-A brand (EUR, hold and so on as the defaults have it) with an offer, a publisher, terms of 8 percent, a token and a
-link. Options: C<name>; C<hold>, an interval; C<receiver>, of a receiver to be told of C<statuses> (approved). Returns
-brand, offer, publisher, token, link and, with a receiver, callback.
+A brand (EUR, hold and so on as the defaults have it) with an offer, a publisher, terms, a token and a link. Options:
+C<name>; C<percent>, of the terms (8); C<hold>, an interval; C<receiver>, of a receiver to be told of C<statuses>
+(approved). Returns brand, offer, publisher, token, link and, with a receiver, callback.
 
 =cut
 
@@ -136,7 +139,8 @@ sub programme
 		"SELECT postback.create_offer(brand => '$p{brand}', name => '$name shop', landing_url => 'http://shop.example/landing?from=us')"
 	);
 	$p{publisher} = $self->sql("SELECT postback.create_publisher(name => 'publisher of $name')");
-	$self->sql("SELECT postback.set_terms(offer => '$p{offer}', percent => 8)");
+	my $percent = $options{percent} // 8;
+	$self->sql("SELECT postback.set_terms(offer => '$p{offer}', percent => $percent)");
 	$p{token} = $self->sql("SELECT token FROM postback.issue_token(brand => '$p{brand}', label => 'test')");
 	$p{link} = $self->sql("SELECT code FROM postback.create_link(offer => '$p{offer}', publisher => '$p{publisher}')");
 	if ($options{receiver})
@@ -247,7 +251,7 @@ sub replace_file
 sub _start
 {
 	my ($self, $name, $environment, @command) = @_;
-	my $log = $self->_file(sprintf '%s_%d.log', $name, ++$self->{started});
+	my $log = $self->_file(sprintf '%s_%d.log', $name, ++$started);
 	my $pid = fork // die "fork: $!";
 	if ($pid == 0)
 	{
@@ -313,7 +317,7 @@ sub nginx
 	my ($self, %options) = @_;
 	my ($program) = grep { -x } map { "$_/nginx" } split(/:/, $ENV{PATH}), '/usr/sbin', '/usr/local/sbin';
 	return unless $program;
-	my $folder = $self->_file('nginx_' . ++$self->{started});
+	my $folder = $self->_file('nginx_' . ++$started);
 	my $port = PostgreSQL::Test::Cluster::get_free_port();
 	mkdir $folder or die "$folder: $!";
 	append_to_file("$folder/nginx.conf", <<"CONF");
@@ -524,7 +528,7 @@ sub load_start
 {
 	my ($self, %options) = @_;
 	$options{port} //= $self->{port};
-	my $errors = $self->_file(sprintf 'load_%d.log', ++$self->{started});
+	my $errors = $self->_file(sprintf 'load_%d.log', ++$started);
 	my $pid = open(my $from, '-|') // die "fork: $!";
 	if ($pid == 0)
 	{
