@@ -31,7 +31,7 @@ ifndef BUILDING
 
 BUILD = $(MAKE) --no-print-directory BUILDING=1
 
-.PHONY: default all install uninstall installcheck check crash run bench soak fuzz coverage valgrind clean help packages
+.PHONY: default all install uninstall installcheck check crash run bench soak fuzz coverage valgrind docs clean help packages
 
 default: all
 	@echo "Built. 'make help' tells what else there is."
@@ -72,6 +72,10 @@ soak:
 	@TESTS=tap ONLY='$(or $(ONLY),030_hostile_http 035_faults 036_soak 037_disk_full)' JOBS=1 VERBOSE=1 STRICT=1 HOSTILE_SPLITS=all \
 		REQUESTS='$(REQUESTS)' DURATION='$(DURATION)' PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/check
 
+docs:
+	+@$(BUILD) programs
+	@perl tests/lint/manual --fix
+
 packages:
 	@PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/install-packages build run check
 
@@ -89,6 +93,7 @@ help:
 	@echo 'make valgrind   the regression tests with every backend under valgrind (ONLY="money ulid"); about half an hour'
 	@echo 'make bench      measure (BENCH=help tells how to choose rows)'
 	@echo 'make soak       the long versions of the tests of faults, hostile and slow clients (REQUESTS=$(REQUESTS) DURATION=$(DURATION) seconds)'
+	@echo 'make docs       make the tables of README.md anew from those of the code'
 	@echo 'make packages   install the Debian packages that the above need, where missing'
 	@echo 'make clean      remove everything that was built'
 
@@ -148,7 +153,7 @@ SHIM_LIBS := $(shell pkg-config --libs $(SHIM_PACKAGES))
 DEPEND = -MMD -MP
 
 # Programs that the tests run.
-PROGRAM_SOURCES = $(sort $(wildcard tests/oracle/*.c)) tests/bench/load.c tests/bench/receiver.c tests/crash/client.c
+PROGRAM_SOURCES = $(sort $(wildcard tests/oracle/*.c tests/lint/*.c)) tests/bench/load.c tests/bench/receiver.c tests/crash/client.c
 PROGRAMS = $(patsubst %.c,$(B)/programs/%,$(notdir $(PROGRAM_SOURCES)))
 BROKEN = $(B)/programs/postbackd-EARLY_ANSWER $(B)/programs/postbackd-EARLY_SETTLE
 

@@ -92,9 +92,9 @@ find_clicks(Call **items, int count)
 	}
 	for (int i = 0; i < count; i++)
 		if (items[i]->click_malformed)
-			items[i]->source.warning = "bad_click_id";
+			items[i]->source.warning = PB_WARNING_BAD_CLICK_ID;
 		else if (items[i]->has_click && items[i]->source.how == ATTRIBUTION_NONE)
-			items[i]->source.warning = "unknown_click_id";
+			items[i]->source.warning = PB_WARNING_UNKNOWN_CLICK_ID;
 }
 
 static bool
@@ -276,7 +276,7 @@ check_offers(Call **items, int count, const Offer *offers, int offer_count, Time
 			 clicked <= at))
 		{
 			memset(source, 0, sizeof(*source));
-			source->warning = "outside_window";
+			source->warning = PB_WARNING_OUTSIDE_WINDOW;
 		}
 	}
 }

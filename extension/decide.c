@@ -503,7 +503,7 @@ conversion_build(Call *item, TimestampTz now)
 	if (item_value(item, currency_exponent(c->currency), &valued, &c->value) != PB_OK || conversion_price(c, source->terms) != PB_OK)
 	{
 		item_refuse(item, PB_BAD_VALUE, item->p[PB_P_VALUE].data != NULL ? "value" : "amount",
-					"the value is too large for its commission to be computed");
+					"the value is too large for its commission to be computed; check its unit");
 		return NULL;
 	}
 	return c;
@@ -536,43 +536,43 @@ live_revalue(Order *order, Live *live, int64 value, const PbUlid *receipt_id)
 	return true;
 }
 
-/* Applies a decided change to a conversion; returns the result's name, NULL if nothing was done. */
-static const char *
+/* Applies a decided change to a conversion; returns PB_RESULT_NONE if nothing was done. */
+static PbResult
 action_apply(Order *order, Live *live, PbAction action, int64 value, PbSlice reason, PbSlice notice,
 			 const PbUlid *receipt_id)
 {
 	Conversion *after;
-	const char *result;
+	PbResult	result;
 
 	switch (action)
 	{
 		case PB_DO_APPROVE:
 			after = live_change(order, live, receipt_id);
 			after->status = PB_APPROVED;
-			result = "approved";
+			result = PB_RESULT_APPROVED;
 			break;
 		case PB_DO_REVERSE:
 			after = live_change(order, live, receipt_id);
 			after->status = PB_REVERSED;
 			if (reason.data != NULL)
 				after->reason = reason;
-			result = "reversed";
+			result = PB_RESULT_REVERSED;
 			break;
 		case PB_DO_ADJUST:
 			if (!live_revalue(order, live, value, receipt_id))
-				return NULL;
-			result = "adjusted";
+				return PB_RESULT_NONE;
+			result = PB_RESULT_ADJUSTED;
 			break;
 		case PB_DO_REOPEN:
 			if (!live_revalue(order, live, value, receipt_id))
-				return NULL;
+				return PB_RESULT_NONE;
 			after = unconstify(Conversion *, live->now);
 			after->status = PB_PENDING;
 			after->reason = (PbSlice) {NULL, 0};
-			result = "reopened";
+			result = PB_RESULT_REOPENED;
 			break;
 		default:
-			return NULL;
+			return PB_RESULT_NONE;
 	}
 	if (notice.data != NULL)
 		unconstify(Conversion *, live->now)->notice = notice;
@@ -588,7 +588,7 @@ parked_apply(Order *order, Live *live, Call *item)
 		Parked	   *parked = &order->parked[i];
 		PbFacts		facts = {.now = live->now->status,.sent = parked->sent,.current = live->now->value};
 		PbDecision	decision;
-		const char *result = NULL;
+		PbResult	result = PB_RESULT_NONE;
 
 		if (parked->gone || (parked->goal.data != NULL && !names_equal(parked->goal, live->now->goal)))
 			continue;
@@ -610,16 +610,16 @@ parked_apply(Order *order, Live *live, Call *item)
 								  &parked->receipt_id);
 		}
 		parked->gone = true;
-		if (result != NULL && item->applied_count < (int) lengthof(item->applied))
+		if (result != PB_RESULT_NONE && item->applied_count < (int) lengthof(item->applied))
 			item->applied[item->applied_count++] = result;
 	}
 }
 
 /*
  * Keeps a follow-up, until its order arrives or, an approval of a conversion (unpriced, else NULL), until that has a price;
- * unless enough are kept or it says nothing new.
+ * unless it says nothing new; false if enough are kept already.
  */
-static void
+static bool
 item_park(Order *order, const Call *item, const Conversion *unpriced)
 {
 	Parked		parked;
@@ -631,10 +631,10 @@ item_park(Order *order, const Call *item, const Conversion *unpriced)
 			continue;
 		waiting++;
 		if (unpriced != NULL && order->parked[i].for_ever && names_equal(order->parked[i].goal, unpriced->goal))
-			return;
+			return true;
 	}
 	if (waiting >= PARKED_PER_ORDER)
-		return;
+		return false;
 	memset(&parked, 0, sizeof(parked));
 	/* The order of ids is the order of arrival. */
 	if (order->parked_count > 0)
@@ -651,10 +651,12 @@ item_park(Order *order, const Call *item, const Conversion *unpriced)
 	parked.receipt_id = item->receipt_id;
 	order->parked = room_for_one(order->parked, order->parked_count, sizeof(Parked));
 	order->parked[order->parked_count++] = parked;
+	return true;
 }
 
+/* Says why, and what to do; kept: a follow-up that comes too early was parked. */
 static void
-refuse_by_decision(Call *item, PbDecision decision, const Conversion *c)
+refuse_by_decision(Call *item, PbDecision decision, const Conversion *c, bool kept)
 {
 	PbSlice		ref = item->p[PB_P_ORDER];
 
@@ -662,29 +664,30 @@ refuse_by_decision(Call *item, PbDecision decision, const Conversion *c)
 	{
 		case PB_UNKNOWN_ORDER:
 			item_refuse(item, PB_UNKNOWN_ORDER, "order",
-						"order \"%.*s\" is not known yet; kept for 24 hours and applied if it arrives",
+						kept ? "order \"%.*s\" is not known yet; kept for 24 hours and applied if it arrives: send the order as new"
+						: "order \"%.*s\" is not known yet, and enough is kept for it: send the order as new, then this again",
 						(int) ref.len, ref.data);
 			break;
 		case PB_LOCKED:
-			item_refuse(item, PB_LOCKED, "status", "order \"%.*s\" is %s and locked; only the network can change it",
+			item_refuse(item, PB_LOCKED, "status", "order \"%.*s\" is %s and its status locked; only the network can change it: ask there",
 						(int) ref.len, ref.data, pb_state_name(c->status));
 			break;
 		case PB_VALUE_ABOVE_CURRENT:
-			item_refuse(item, PB_VALUE_ABOVE_CURRENT, "value", "a partial can only lower the value, which is " INT64_FORMAT,
-						c->value);
+			item_refuse(item, PB_VALUE_ABOVE_CURRENT, "value", "a partial can only lower the value, which is " INT64_FORMAT "; ask the network to raise it", c->value);
 			break;
 		case PB_VALUE_MISMATCH:
 			item_refuse(item, PB_VALUE_MISMATCH, "value",
-						"an approval must carry the current value " INT64_FORMAT " or none; send status=partial first",
+						"an approval must carry the current value, " INT64_FORMAT ", or none; to lower it send status=partial first",
 						c->value);
 			break;
 		case PB_UNPRICED:
 			item_refuse(item, PB_UNPRICED, NULL,
-						"order \"%.*s\" has no commission yet; the approval is kept and applied when it has",
+						kept ? "order \"%.*s\" has no commission yet; the approval is kept and applied when it has: nothing more to send"
+						: "order \"%.*s\" has no commission yet, and enough is kept for it: send this again later",
 						(int) ref.len, ref.data);
 			break;
 		default:
-			item_refuse(item, decision.code, "value", "value is missing: the order value in the smallest unit");
+			item_refuse(item, decision.code, "value", "value is missing: send the order value in the smallest unit");
 	}
 }
 
@@ -709,28 +712,25 @@ decide_unknown(Order *order, Call *item, TimestampTz now)
 	decision = pb_decide(&facts);
 	if (decision.action == PB_DO_PARK || decision.action == PB_DO_REFUSE || created == NULL)
 	{
-		if (decision.action == PB_DO_PARK)
-			item_park(order, item, NULL);
-		refuse_by_decision(item, decision, NULL);
+		refuse_by_decision(item, decision, NULL, decision.action == PB_DO_PARK && item_park(order, item, NULL));
 		return;
 	}
-	if (item->source.warning != NULL)
-		item_warn(item, item->source.warning);
+	item_warn(item, item->source.warning);
 	if (item->source.goal_unknown)
-		item_warn(item, "unknown_goal");
+		item_warn(item, PB_WARNING_UNKNOWN_GOAL);
 	if (!created->priced)
-		item_warn(item, "unpriced");
+		item_warn(item, PB_WARNING_UNPRICED);
 	change_add(order, NULL, created, &item->receipt_id);
 	live = live_add(order, created, false, item->source.terms);
 	live->reopened_hold = created->hold_until;
 	item->created = true;
-	item->result = "created";
+	item->result = PB_RESULT_CREATED;
 	parked_apply(order, live, item);
 	/* What was parked arrived before: a reversal stands, and the approval finds nothing to approve. */
 	if (decision.action == PB_DO_CREATE_APPROVE && live->now->status == PB_PENDING)
 		action_apply(order, live, PB_DO_APPROVE, 0, item->p[PB_P_REASON], item->p[PB_P_NOTICE], &item->receipt_id);
 	if (decision.action == PB_DO_CREATE_APPROVE && live->now->status == PB_APPROVED)
-		item->result = "approved";
+		item->result = PB_RESULT_APPROVED;
 	if (decision.code == PB_UNPRICED)
 		item_park(order, item, live->now);
 	item->conversion = live->now;
@@ -765,7 +765,7 @@ decide_known(Order *order, Call *item, Live *live)
 			return;
 		default:
 			item_refuse(item, PB_BAD_VALUE, item->p[PB_P_VALUE].data != NULL ? "value" : "amount",
-						"the %s does not fit the conversion's currency %.*s, which has %d decimals",
+						"%s does not fit the conversion's currency %.*s, which has %d decimals",
 						item->p[PB_P_VALUE].data != NULL ? "value" : "amount", (int) currency.len, currency.data,
 						currency_exponent(currency));
 			return;
@@ -775,29 +775,27 @@ decide_known(Order *order, Call *item, Live *live)
 	decision = pb_decide(&facts);
 	if (decision.action == PB_DO_DUPLICATE)
 	{
-		item->result = "duplicate";
+		item->result = PB_RESULT_DUPLICATE;
 		if (other_currency || (facts.has_value && facts.value != live->now->value))
-			item_warn(item, "value_differs");
+			item_warn(item, PB_WARNING_VALUE_DIFFERS);
 		return;
 	}
 	if (other_currency && decision.code != PB_LOCKED)
 	{
-		item_refuse(item, PB_CURRENCY_MISMATCH, "currency", "the conversion is in %.*s",
+		item_refuse(item, PB_CURRENCY_MISMATCH, "currency", "the conversion's currency is %.*s; send that, or none",
 					(int) live->now->currency.len, live->now->currency.data);
 		return;
 	}
 	if (decision.action == PB_DO_REFUSE || decision.action == PB_DO_PARK)
 	{
-		if (decision.action == PB_DO_PARK)
-			item_park(order, item, live->now);
-		refuse_by_decision(item, decision, live->now);
+		refuse_by_decision(item, decision, live->now, decision.action == PB_DO_PARK && item_park(order, item, live->now));
 		return;
 	}
 	item->result = action_apply(order, live, decision.action, facts.has_value ? facts.value : live->now->value,
 								item->p[PB_P_REASON], item->p[PB_P_NOTICE], &item->receipt_id);
 	item->conversion = live->now;
-	if (item->result == NULL)
-		item_refuse(item, PB_BAD_VALUE, "value", "the value is too large for its commission to be computed");
+	if (item->result == PB_RESULT_NONE)
+		item_refuse(item, PB_BAD_VALUE, "value", "the value is too large for its commission to be computed; check its unit");
 	else if (decision.action == PB_DO_REOPEN)
 		unconstify(Conversion *, live->now)->hold_until = live->reopened_hold;
 }
@@ -813,13 +811,14 @@ decide_order(Order *order, TimestampTz now)
 		Live	   *live;
 
 		item->code = PB_OK;
-		item->parameter = item->message = item->result = NULL;
+		item->parameter = item->message = NULL;
+		item->result = PB_RESULT_NONE;
 		item->created = false;
 		item->applied_count = item->warning_count = 0;
 		item->conversion = NULL;
 		live = live_find(order, item, &ambiguous);
 		if (ambiguous)
-			item_refuse(item, PB_AMBIGUOUS_ORDER, "goal", "the order has several goals; name one");
+			item_refuse(item, PB_AMBIGUOUS_ORDER, "goal", "the order has several goals; name one in goal");
 		else if (live != NULL)
 			decide_known(order, item, live);
 		else
@@ -1200,7 +1199,7 @@ events_deliver(Call *const *items, int count)
 	{
 		Change	   *change = &changes[change_count];
 
-		if (strcmp(items[i]->result, "event") != 0 || items[i]->source.how == ATTRIBUTION_NONE)
+		if (items[i]->result != PB_RESULT_EVENT || items[i]->source.how == ATTRIBUTION_NONE)
 			continue;
 		change->after = event_subject(items[i]);
 		change->receipt_id = &items[i]->receipt_id;
@@ -1236,9 +1235,8 @@ events_write(Batch *batch)
 		bool		attributed = source->how != ATTRIBUTION_NONE;
 
 		item->event_id = ulid_next();
-		item->result = "duplicate";
-		if (source->warning != NULL)
-			item_warn(item, source->warning);
+		item->result = PB_RESULT_DUPLICATE;
+		item_warn(item, source->warning);
 		rows_next(rows);
 		put_ulid(rows, &item->event_id);
 		put_ulid(rows, &item->token->brand_id);
@@ -1258,7 +1256,7 @@ events_write(Batch *batch)
 	for (int i = 0; i < count; i++)
 		if (inserted[i])
 		{
-			items[i]->result = "event";
+			items[i]->result = PB_RESULT_EVENT;
 			items[i]->has_event = true;
 		}
 	events_find_recorded(items, count);

@@ -35,12 +35,13 @@ read_pair(Call *item, PbSlice name, PbSlice value)
 	if (value.len == 0)
 		return;
 	if (!pb_utf8_valid(value))
-		item_refuse(item, PB_BAD_ENCODING, canonical, "%s is not valid UTF-8, or has a NUL", canonical);
+		item_refuse(item, PB_BAD_ENCODING, canonical, "%s is not valid UTF-8, or has a NUL; send it in UTF-8, percent-encoded",
+					canonical);
 	else if (value.len > pb_parameter_limit(parameter))
-		item_refuse(item, PB_TOO_LONG, canonical, "%s is longer than %zu bytes", canonical,
+		item_refuse(item, PB_TOO_LONG, canonical, "%s is longer than %zu bytes; shorten it", canonical,
 					pb_parameter_limit(parameter));
 	else if (item->p[parameter].data != NULL && !pb_slice_equal(item->p[parameter], value))
-		item_refuse(item, PB_AMBIGUOUS_PARAMETER, canonical, "%s is given twice with different values", canonical);
+		item_refuse(item, PB_AMBIGUOUS_PARAMETER, canonical, "%s is given twice with different values; send one of them", canonical);
 	else
 		item->p[parameter] = value;
 }
@@ -108,7 +109,8 @@ take_multipart(Call *item)
 		while ((next = pb_multipart_next(&rest, boundary, &name, &value)) == PB_MULTIPART_PART)
 			take_pair(item, (PbSlice) {NULL, 0}, name, value);
 	if (next == PB_MULTIPART_BAD)
-		item_refuse(item, PB_BAD_ENCODING, NULL, "the body is no multipart/form-data with the boundary of its Content-Type");
+		item_refuse(item, PB_BAD_ENCODING, NULL,
+					"the body is no multipart/form-data with the boundary of its Content-Type; send it as forms are sent");
 }
 
 static void
@@ -120,10 +122,10 @@ take_json(Call *item)
 	switch (json_members(item->body, &members, &count))
 	{
 		case JSON_BROKEN:
-			item_refuse(item, PB_BAD_JSON, NULL, "the body must be one flat JSON object");
+			item_refuse(item, PB_BAD_JSON, NULL, "the body must be one flat JSON object: {\"order\":\"A-1\",\"value\":4999}");
 			return;
 		case JSON_BAD_ENCODING:
-			item_refuse(item, PB_BAD_ENCODING, NULL, "the body is not valid UTF-8, or has a NUL");
+			item_refuse(item, PB_BAD_ENCODING, NULL, "the body is not valid UTF-8, or has a NUL; send it in UTF-8");
 			return;
 		case JSON_MEMBERS:
 			break;
@@ -182,7 +184,7 @@ read_status(Call *item)
 			break;
 		}
 	if (!pb_status_word(word, &item->sent))
-		item_refuse(item, PB_BAD_STATUS, "status", "status \"%.*s\" is not one of new, approved, reversed, partial",
+		item_refuse(item, PB_BAD_STATUS, "status", "status \"%.*s\" is not one of new, approved, reversed, partial; the token's status_map can translate it",
 					(int) word.len, word.data);
 }
 
@@ -195,7 +197,7 @@ read_currency(Call *item)
 		return;
 	currency = pb_currency_find(item->p[PB_P_CURRENCY]);
 	if (currency == NULL)
-		item_refuse(item, PB_BAD_CURRENCY, "currency", "currency \"%.*s\" is not an ISO 4217 code",
+		item_refuse(item, PB_BAD_CURRENCY, "currency", "currency \"%.*s\" is not an ISO 4217 code; send one such as EUR, or none for the brand's",
 					(int) item->p[PB_P_CURRENCY].len, item->p[PB_P_CURRENCY].data);
 	else
 		item->currency = pb_slice(currency->code);
@@ -340,7 +342,7 @@ item_decode(Call *item)
 	item->is_event = item->p[PB_P_EVENT].data != NULL;
 	if (item->p[PB_P_ORDER].data == NULL && !item->is_event)
 	{
-		item_refuse(item, PB_MISSING_PARAMETER, "order", "order is missing: your own reference of the sale");
+		item_refuse(item, PB_MISSING_PARAMETER, "order", "order is missing: send your own reference of the sale");
 		return;
 	}
 	read_test(item);
@@ -354,5 +356,5 @@ item_decode(Call *item)
 		read_value(item);
 	if (item->code == PB_OK && item->p[PB_P_VALUE].data == NULL && item->p[PB_P_AMOUNT].data == NULL &&
 		item->sent == PB_SENT_PARTIAL)
-		item_refuse(item, PB_MISSING_PARAMETER, "value", "value is missing: the order value that is left, in the smallest unit");
+		item_refuse(item, PB_MISSING_PARAMETER, "value", "value is missing: send the order value that is left, in the smallest unit");
 }

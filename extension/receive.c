@@ -42,9 +42,9 @@ item_refuse(Call *item, PbCode code, const char *parameter, const char *format,.
 }
 
 void
-item_warn(Call *item, const char *warning)
+item_warn(Call *item, PbWarning warning)
 {
-	if (item->warning_count < (int) lengthof(item->warnings))
+	if (warning != PB_WARNING_NONE && item->warning_count < (int) lengthof(item->warnings))
 		item->warnings[item->warning_count++] = warning;
 }
 
@@ -116,7 +116,7 @@ put_receipt(Rows *rows, const Call *item, float4 milliseconds)
 
 	initStringInfo(&warnings);
 	for (int i = 0; i < item->warning_count; i++)
-		appendStringInfo(&warnings, i > 0 ? " %s" : "%s", item->warnings[i]);
+		appendStringInfo(&warnings, i > 0 ? " %s" : "%s", pb_warning_name(item->warnings[i]));
 	rows_next(rows);
 	put_ulid(rows, &item->receipt_id);
 	put_ulid(rows, &item->token->brand_id);
@@ -127,7 +127,7 @@ put_receipt(Rows *rows, const Call *item, float4 milliseconds)
 	put_slice(rows, item->content_type);
 	put_datum(rows, item->remote, !item->has_remote);
 	put_datum(rows, Int16GetDatum(reply_status(item)), false);
-	put_cstring(rows, item->code == PB_OK ? item->result : NULL);
+	put_cstring(rows, item->code == PB_OK ? pb_result_name(item->result) : NULL);
 	put_cstring(rows, item->code == PB_OK ? NULL : pb_code_name(item->code));
 	put_cstring(rows, item->parameter);
 	put_cstring(rows, item->warning_count > 0 ? warnings.data : NULL);

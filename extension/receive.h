@@ -87,7 +87,7 @@ typedef struct Source
 	const Terms *terms;			/* NULL: none */
 	bool		has_rate;
 	Datum		fx_rate;
-	const char *warning;		/* why a click id that was sent did not count, or NULL */
+	PbWarning	warning;		/* why a click id that was sent did not count */
 } Source;
 
 /* A pair of name and value that was read, for explain. */
@@ -151,11 +151,11 @@ typedef struct Call
 	PbCode		code;			/* PB_OK unless refused */
 	const char *parameter;
 	const char *message;
-	const char *result;
+	PbResult	result;			/* PB_RESULT_NONE: refused */
 	bool		created;
-	const char *applied[16];
+	PbResult	applied[16];
 	int			applied_count;
-	const char *warnings[4];
+	PbWarning	warnings[4];
 	int			warning_count;
 	const Conversion *conversion;	/* final state, NULL: none */
 	bool		has_event;
@@ -172,7 +172,7 @@ typedef struct Batch
 
 /* receive.c */
 extern void item_refuse(Call *item, PbCode code, const char *parameter, const char *format,...) pg_attribute_printf(4, 5);
-extern void item_warn(Call *item, const char *warning);
+extern void item_warn(Call *item, PbWarning warning);
 extern void batch_run(Batch *batch);
 extern PbSlice readable(PbSlice bytes);
 

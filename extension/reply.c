@@ -127,7 +127,7 @@ warnings_text(const Call *item)
 		return NULL;
 	initStringInfo(&text);
 	for (int i = 0; i < item->warning_count; i++)
-		appendStringInfo(&text, i > 0 ? " %s" : "%s", item->warnings[i]);
+		appendStringInfo(&text, i > 0 ? " %s" : "%s", pb_warning_name(item->warnings[i]));
 	return text.data;
 }
 
@@ -146,15 +146,15 @@ json_body(const Call *item)
 	}
 	else
 	{
-		appendStringInfo(&json, "{\"ok\":true,\"result\":\"%s\"", item->result);
-		if (item->created && strcmp(item->result, "created") != 0)
+		appendStringInfo(&json, "{\"ok\":true,\"result\":\"%s\"", pb_result_name(item->result));
+		if (item->created && item->result != PB_RESULT_CREATED)
 			appendStringInfoString(&json, ",\"created\":true");
 		if (item->conversion != NULL)
 			json_conversion(&json, item->conversion);
 		if (item->has_event)
 			json_ulid(&json, "event_id", &item->event_id);
 		for (int i = 0; i < item->applied_count; i++)
-			appendStringInfo(&json, i == 0 ? ",\"applied\":[\"%s\"" : ",\"%s\"", item->applied[i]);
+			appendStringInfo(&json, i == 0 ? ",\"applied\":[\"%s\"" : ",\"%s\"", pb_result_name(item->applied[i]));
 		if (item->applied_count > 0)
 			appendStringInfoChar(&json, ']');
 		if (item->warning_count > 0)
@@ -171,7 +171,7 @@ text_body(const Call *item)
 {
 	if (item->code != PB_OK)
 		return psprintf("ERROR %s", pb_code_name(item->code));
-	return strcmp(item->result, "duplicate") == 0 ? "DUPLICATE" : "OK";
+	return item->result == PB_RESULT_DUPLICATE ? "DUPLICATE" : "OK";
 }
 
 static void
@@ -225,17 +225,18 @@ reply_values(const Call *item, Datum *values, bool *nulls)
 	bool		ok = item->code == PB_OK;
 	bool		text = style_is(item, "text");
 	const char *code = ok ? NULL : pb_code_name(item->code);
+	const char *result = ok ? pb_result_name(item->result) : NULL;
 
 	memset(nulls, true, sizeof(bool) * REPLY_COLUMNS);
 	set_value(values, nulls, REPLY_ITEM, Int32GetDatum(item->number));
 	set_value(values, nulls, REPLY_HTTP_STATUS, Int32GetDatum(reply_status(item)));
 	set_text(values, nulls, REPLY_CONTENT_TYPE, text ? "text/plain" : "application/json");
 	set_text(values, nulls, REPLY_BODY, text ? text_body(item) : json_body(item));
-	set_text(values, nulls, REPLY_OUTCOME, ok ? item->result : code);
+	set_text(values, nulls, REPLY_OUTCOME, ok ? result : code);
 	if (pb_code_http(item->code) == 503)
 		set_value(values, nulls, REPLY_RETRY_AFTER, Int32GetDatum(1));
 	set_value(values, nulls, REPLY_OK, BoolGetDatum(ok));
-	set_text(values, nulls, REPLY_RESULT, ok ? item->result : NULL);
+	set_text(values, nulls, REPLY_RESULT, result);
 	set_text(values, nulls, REPLY_CODE, code);
 	set_text(values, nulls, REPLY_MESSAGE, item->message);
 	set_text(values, nulls, REPLY_PARAMETER, item->parameter);
@@ -249,7 +250,7 @@ reply_values(const Call *item, Datum *values, bool *nulls)
 		Datum		applied[lengthof(item->applied)];
 
 		for (int i = 0; i < item->applied_count; i++)
-			applied[i] = CStringGetTextDatum(item->applied[i]);
+			applied[i] = CStringGetTextDatum(pb_result_name(item->applied[i]));
 		set_value(values, nulls, REPLY_APPLIED,
 				  PointerGetDatum(construct_array(applied, item->applied_count, TEXTOID, -1, false, TYPALIGN_INT)));
 	}

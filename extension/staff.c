@@ -45,14 +45,14 @@ staff_begin(StaffCall *staff, const PbUlid *id)
 
 /* Writes the change and its effects, unless it was refused or there is none. */
 static void
-staff_finish(StaffCall *staff, const char *result, PbSlice reason, PbSlice notice)
+staff_finish(StaffCall *staff, PbResult result, PbSlice reason, PbSlice notice)
 {
 	Change		change = {.before = staff->before, .after = staff->after, .actor = "staff"};
 
 	if (staff->call.code != PB_OK)
 		return;
 	staff->call.result = result;
-	if (strcmp(result, "duplicate") == 0)
+	if (result == PB_RESULT_DUPLICATE)
 		return;
 	if (reason.data != NULL)
 		staff->after->reason = reason;
@@ -94,13 +94,13 @@ brand_of(const Conversion *c)
 	return brand;
 }
 
-static const char *
+static PbResult
 do_approve(StaffCall *staff)
 {
 	switch (staff->before->status)
 	{
 		case PB_APPROVED:
-			return "duplicate";
+			return PB_RESULT_DUPLICATE;
 		case PB_PENDING:
 			if (!staff->before->priced)
 				item_refuse(&staff->call, PB_UNPRICED, "conversion",
@@ -110,36 +110,36 @@ do_approve(StaffCall *staff)
 			refuse_locked(staff, "reopen it first");
 	}
 	staff->after->status = PB_APPROVED;
-	return "approved";
+	return PB_RESULT_APPROVED;
 }
 
-static const char *
+static PbResult
 do_reverse(StaffCall *staff)
 {
 	if (staff->before->status == PB_REVERSED)
-		return "duplicate";
+		return PB_RESULT_DUPLICATE;
 	staff->after->status = PB_REVERSED;
-	return "reversed";
+	return PB_RESULT_REVERSED;
 }
 
-static const char *
+static PbResult
 do_reopen(StaffCall *staff)
 {
 	if (staff->before->status == PB_PENDING)
-		return "duplicate";
+		return PB_RESULT_DUPLICATE;
 	if (staff->before->status != PB_REVERSED)
 	{
 		refuse_locked(staff, "only a reversed one can be reopened");
-		return NULL;
+		return PB_RESULT_NONE;
 	}
 	staff->after->status = PB_PENDING;
 	staff->after->reason = (PbSlice) {NULL, 0};
 	staff->after->has_hold = true;
 	holds_load((const Conversion *const *) &staff->before, 1, &staff->after->hold_until);
-	return "reopened";
+	return PB_RESULT_REOPENED;
 }
 
-static const char *
+static PbResult
 do_adjust(StaffCall *staff, int64 value)
 {
 	const Terms *terms;
@@ -149,7 +149,7 @@ do_adjust(StaffCall *staff, int64 value)
 	else if (staff->before->status != PB_PENDING)
 		refuse_locked(staff, "only a pending one can be adjusted");
 	else if (value == staff->before->value)
-		return "duplicate";
+		return PB_RESULT_DUPLICATE;
 	else
 	{
 		terms_load(&staff->before, 1, &terms);
@@ -157,10 +157,10 @@ do_adjust(StaffCall *staff, int64 value)
 		if (conversion_price(staff->after, terms) != PB_OK)
 			item_refuse(&staff->call, PB_BAD_VALUE, "value", "the value is too large for its commission to be computed");
 	}
-	return "adjusted";
+	return PB_RESULT_ADJUSTED;
 }
 
-static const char *
+static PbResult
 do_attribute(StaffCall *staff, const PbUlid *click_id)
 {
 	Call	   *call = &staff->call;
@@ -170,7 +170,7 @@ do_attribute(StaffCall *staff, const PbUlid *click_id)
 	if (staff->before->status != PB_PENDING || staff->before->attribution != ATTRIBUTION_NONE)
 	{
 		item_refuse(call, PB_LOCKED, "conversion", "only a pending, unattributed conversion can be attributed");
-		return NULL;
+		return PB_RESULT_NONE;
 	}
 	staff->token.brand_id = after->brand_id;
 	staff->token.brand = brand_of(after);
@@ -187,7 +187,7 @@ do_attribute(StaffCall *staff, const PbUlid *click_id)
 	if (source->how != ATTRIBUTION_CLICK)
 	{
 		item_refuse(call, PB_NOT_FOUND, "click", "the conversion's brand has no click clk_%s", ulid_cstring(click_id));
-		return NULL;
+		return PB_RESULT_NONE;
 	}
 	after->attribution = ATTRIBUTION_CLICK;
 	after->offer_id = source->offer_id;
@@ -206,8 +206,8 @@ do_attribute(StaffCall *staff, const PbUlid *click_id)
 	if (conversion_price(after, source->terms) != PB_OK)
 		item_refuse(call, PB_BAD_VALUE, "conversion", "the value is too large for its commission to be computed");
 	else if (!after->priced)
-		item_warn(call, "unpriced");
-	return "adjusted";
+		item_warn(call, PB_WARNING_UNPRICED);
+	return PB_RESULT_ADJUSTED;
 }
 
 /* Which staff function is called. */
@@ -227,7 +227,7 @@ staff_call(FunctionCallInfo fcinfo, StaffAction action)
 	int			level;
 	StaffCall	staff;
 	int			last = PG_NARGS() - 1;
-	const char *result = NULL;
+	PbResult	result = PB_RESULT_NONE;
 	Datum		reply;
 
 	for (int i = 0; i < last - 1; i++)

@@ -232,6 +232,16 @@ address_allowed(const Call *item)
 	return false;
 }
 
+static void
+refuse_address(Call *item)
+{
+	PbSlice		address = item->has_remote ? address_text(item->remote) : PB_LITERAL("an unknown address");
+
+	item_refuse(item, PB_IP_NOT_ALLOWED, NULL,
+				"this token may not be used from %.*s; call from another server, or have this one added to its allow_ips",
+				(int) address.len, address.data);
+}
+
 /* What is signed and the signature: the query before its last parameter sig, or the body. */
 static bool
 signature_parts(const Call *item, PbSlice *content, PbSlice *signature)
@@ -322,9 +332,10 @@ batch_authorise(Batch *batch)
 		else if (item->replays)
 			continue;
 		else if (!address_allowed(item))
-			item_refuse(item, PB_IP_NOT_ALLOWED, NULL, "this token may not be used from this address");
+			refuse_address(item);
 		else if (!signature_valid(item))
-			item_refuse(item, PB_BAD_SIGNATURE, "sig",
-						"sig must be the last parameter: hex HMAC-SHA256 of everything before it");
+			item_refuse(item, PB_BAD_SIGNATURE, "sig", item->body.len > 0 ?
+						"sig must be the hex HMAC-SHA256 of the body; send it alone in the query, or in X-Postback-Signature" :
+						"sig must be the last parameter: hex HMAC-SHA256 of everything before it, as it is sent");
 	}
 }

@@ -52,14 +52,14 @@ static const struct
 	const char *message;
 	unsigned	routes;
 }			errors[] = {
-	{PB_NOT_FOUND, "There is nothing here.", 1u << ROUTE_OTHER},
-	{PB_UNKNOWN_LINK, "There is no such link.", 1u << ROUTE_CLICK},
-	{PB_METHOD_NOT_ALLOWED, "This address does not take that method.",
+	{PB_NOT_FOUND, "There is nothing here: postbacks go to /p/TOKEN, clicks to /c/LINK.", 1u << ROUTE_OTHER},
+	{PB_UNKNOWN_LINK, "There is no such link: check the tracking URL.", 1u << ROUTE_CLICK},
+	{PB_METHOD_NOT_ALLOWED, "This address does not take that method: Allow says which it takes.",
 	1u << ROUTE_POSTBACK | 1u << ROUTE_PIXEL | 1u << ROUTE_CLICK | 1u << ROUTE_HEALTH},
 	{PB_UNSUPPORTED_MEDIA_TYPE,
 		"The body must be application/x-www-form-urlencoded, multipart/form-data or application/json.",
 	1u << ROUTE_POSTBACK | 1u << ROUTE_PIXEL},
-	{PB_RATE_LIMITED, "Too many calls with this token; nothing was recorded. Please send it again.",
+	{PB_RATE_LIMITED, "Too many calls with this token; nothing was recorded. Please send it again after Retry-After seconds.",
 	1u << ROUTE_POSTBACK | 1u << ROUTE_PIXEL},
 	{PB_UNAVAILABLE, "The database cannot record this now; nothing was acknowledged. Please send it again.",
 	1u << ROUTE_POSTBACK | 1u << ROUTE_PIXEL | 1u << ROUTE_CLICK | 1u << ROUTE_HEALTH},

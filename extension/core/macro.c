@@ -15,7 +15,14 @@
 
 static const char *const macro_names[PB_MACRO_COUNT] =
 {
-#define X(symbol, name) [symbol] = name,
+#define X(symbol, name, value) [symbol] = name,
+	PB_MACROS(X)
+#undef X
+};
+
+static const char *const macro_meanings[PB_MACRO_COUNT] =
+{
+#define X(symbol, name, value) [symbol] = value,
 	PB_MACROS(X)
 #undef X
 };
@@ -194,6 +201,12 @@ const char *
 pb_macro_name(PbMacro m)
 {
 	return m < PB_MACRO_COUNT ? macro_names[m] : NULL;
+}
+
+const char *
+pb_macro_meaning(PbMacro m)
+{
+	return macro_meanings[m];
 }
 
 const char *

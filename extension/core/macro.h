@@ -11,56 +11,56 @@
 
 #include "slice.h"
 
-/* X(symbol, canonical name) ; aliases are in macro.c */
+/* X(symbol, canonical name, value: a phrase for the manual in Markdown); aliases are in macro.c */
 #define PB_MACROS(X) \
-	X(PB_M_TRANSACTION_ID, "transaction_id") \
-	X(PB_M_EXTERNAL_TRANSACTION_ID, "external_transaction_id") \
-	X(PB_M_CONVERSION_ID, "conversion_id") \
-	X(PB_M_ORDER_ID, "order_id") \
-	X(PB_M_OFFER_ID, "offer_id") \
-	X(PB_M_OFFER_NAME, "offer_name") \
-	X(PB_M_PUBLISHER_ID, "publisher_id") \
-	X(PB_M_BRAND_ID, "brand_id") \
-	X(PB_M_GOAL, "goal") \
-	X(PB_M_SUB_ID, "sub_id") \
-	X(PB_M_SUB1, "sub1") \
-	X(PB_M_SUB2, "sub2") \
-	X(PB_M_SUB3, "sub3") \
-	X(PB_M_SUB4, "sub4") \
-	X(PB_M_SUB5, "sub5") \
-	X(PB_M_SUB6, "sub6") \
-	X(PB_M_SUB7, "sub7") \
-	X(PB_M_SUB8, "sub8") \
-	X(PB_M_SUB9, "sub9") \
-	X(PB_M_SUB10, "sub10") \
-	X(PB_M_PAYOUT, "payout") \
-	X(PB_M_REVENUE, "revenue") \
-	X(PB_M_SALE_AMOUNT, "sale_amount") \
-	X(PB_M_SALE_CURRENCY, "sale_currency") \
-	X(PB_M_CURRENCY, "currency") \
-	X(PB_M_STATUS, "status") \
-	X(PB_M_REJECTION_REASON, "rejection_reason") \
-	X(PB_M_NOTICE, "notice") \
-	X(PB_M_PROMO_CODE, "promo_code") \
-	X(PB_M_DELTA_PAYOUT, "delta_payout") \
-	X(PB_M_SEQ, "seq") \
-	X(PB_M_DELIVERY_ID, "delivery_id") \
-	X(PB_M_DATE, "date") \
-	X(PB_M_TIME, "time") \
-	X(PB_M_TIMESTAMP, "timestamp") \
-	X(PB_M_CLICK_DATE, "click_date") \
-	X(PB_M_CLICK_TIMESTAMP, "click_timestamp") \
-	X(PB_M_IP, "ip") \
-	X(PB_M_USER_AGENT, "user_agent") \
-	X(PB_M_COUNTRY, "country") \
-	X(PB_M_REFERRER, "referrer") \
-	X(PB_M_RAND, "rand") \
-	X(PB_M_EVENT, "event") \
-	X(PB_M_TEST, "test")
+	X(PB_M_TRANSACTION_ID, "transaction_id", "`clk_…`, empty without a click") \
+	X(PB_M_EXTERNAL_TRANSACTION_ID, "external_transaction_id", "the publisher's own click id") \
+	X(PB_M_CONVERSION_ID, "conversion_id", "26 characters") \
+	X(PB_M_ORDER_ID, "order_id", "the brand's own reference") \
+	X(PB_M_OFFER_ID, "offer_id", "of the offer that it counts for") \
+	X(PB_M_OFFER_NAME, "offer_name", "of the offer that it counts for") \
+	X(PB_M_PUBLISHER_ID, "publisher_id", "who is told") \
+	X(PB_M_BRAND_ID, "brand_id", "whose order it is") \
+	X(PB_M_GOAL, "goal", "its name, empty if none") \
+	X(PB_M_SUB_ID, "sub_id", "the publisher's tracking values") \
+	X(PB_M_SUB1, "sub1", "the publisher's tracking values") \
+	X(PB_M_SUB2, "sub2", "the publisher's tracking values") \
+	X(PB_M_SUB3, "sub3", "the publisher's tracking values") \
+	X(PB_M_SUB4, "sub4", "the publisher's tracking values") \
+	X(PB_M_SUB5, "sub5", "the publisher's tracking values") \
+	X(PB_M_SUB6, "sub6", "the publisher's tracking values") \
+	X(PB_M_SUB7, "sub7", "the publisher's tracking values") \
+	X(PB_M_SUB8, "sub8", "the publisher's tracking values") \
+	X(PB_M_SUB9, "sub9", "the publisher's tracking values") \
+	X(PB_M_SUB10, "sub10", "the publisher's tracking values") \
+	X(PB_M_PAYOUT, "payout", "commission, full units; in `{currency}`") \
+	X(PB_M_REVENUE, "revenue", "commission and fee; in `{currency}`") \
+	X(PB_M_SALE_AMOUNT, "sale_amount", "order value as sent") \
+	X(PB_M_SALE_CURRENCY, "sale_currency", "order value as sent") \
+	X(PB_M_CURRENCY, "currency", "of payout and revenue") \
+	X(PB_M_STATUS, "status", "`pending`, `approved`, `rejected`") \
+	X(PB_M_REJECTION_REASON, "rejection_reason", "only of rejected ones") \
+	X(PB_M_NOTICE, "notice", "as the brand sent it") \
+	X(PB_M_PROMO_CODE, "promo_code", "as the brand sent it") \
+	X(PB_M_DELTA_PAYOUT, "delta_payout", "the change of payout that caused the delivery; may be negative") \
+	X(PB_M_SEQ, "seq", "1, 2, 3 per callback and conversion") \
+	X(PB_M_DELIVERY_ID, "delivery_id", "of the delivery: the same on retries") \
+	X(PB_M_DATE, "date", "UTC, of the change: `2026-11-21`") \
+	X(PB_M_TIME, "time", "UTC, of the change: `02:04:35`") \
+	X(PB_M_TIMESTAMP, "timestamp", "of the change, unix seconds") \
+	X(PB_M_CLICK_DATE, "click_date", "UTC: `2026-11-21`") \
+	X(PB_M_CLICK_TIMESTAMP, "click_timestamp", "unix seconds") \
+	X(PB_M_IP, "ip", "of the click, where `keep_click_details` is on") \
+	X(PB_M_USER_AGENT, "user_agent", "of the click, where `keep_click_details` is on") \
+	X(PB_M_COUNTRY, "country", "of the click, where `keep_click_details` is on") \
+	X(PB_M_REFERRER, "referrer", "of the click, where `keep_click_details` is on") \
+	X(PB_M_RAND, "rand", "a UUID per delivery, the same on retries") \
+	X(PB_M_EVENT, "event", "name of the event, empty for others") \
+	X(PB_M_TEST, "test", "1 or 0")
 
 typedef enum PbMacro
 {
-#define X(symbol, name) symbol,
+#define X(symbol, name, value) symbol,
 	PB_MACROS(X)
 #undef X
 	PB_MACRO_COUNT,
@@ -69,6 +69,7 @@ typedef enum PbMacro
 
 extern PbMacro pb_macro_find(PbSlice name);		/* canonical name or alias, without case */
 extern const char *pb_macro_name(PbMacro m);	/* NULL for PB_M_UNKNOWN */
+extern const char *pb_macro_meaning(PbMacro m); /* what its value is: for documentation */
 extern const char *pb_macro_alias(PbMacro m, int i);	/* i-th further name, NULL past the last */
 extern bool pb_macro_is_money(PbMacro m);		/* takes :minor */
 

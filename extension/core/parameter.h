@@ -1,8 +1,8 @@
 /*
  * parameter.h: the inbound postback's parameters and every name they go by.
  *
- * One table (parameter.c): canonical name, aliases, longest value in bytes,
- * and what happens to a longer one.  A new parameter is a new row.
+ * One table (parameter.c): canonical name, aliases, longest value in bytes
+ * (a longer one is too_long), meaning.  A new parameter is a new row.
  */
 #ifndef PB_PARAMETER_H
 #define PB_PARAMETER_H
@@ -45,6 +45,9 @@ extern const char *pb_parameter_name(PbParameter p);
  * reason 128, sub_id 1024, notice 1024, sig 128.
  */
 extern size_t pb_parameter_limit(PbParameter p);
+
+/* What the parameter is, a phrase in Markdown: for documentation. */
+extern const char *pb_parameter_meaning(PbParameter p);
 
 /* The i-th name (0 is the canonical one) of p, or NULL past the last: for documentation. */
 extern const char *pb_parameter_alias(PbParameter p, int i);

@@ -219,6 +219,15 @@ pb_status_word(PbSlice word, PbSent *sent)
 }
 
 const char *
+pb_status_word_list(size_t i, PbSent *sent)
+{
+	if (i >= STATUS_WORD_COUNT)
+		return NULL;
+	*sent = status_words[i].sent;
+	return status_words[i].word;
+}
+
+const char *
 pb_sent_name(PbSent sent)
 {
 	static const char *const names[PB_SENT_COUNT] = {

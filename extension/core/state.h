@@ -79,6 +79,9 @@ extern PbDecision pb_decide(const PbFacts *facts);
 /* A status word as brands write it, without case ("" and "pending" are new, "done" is approved ...). */
 extern bool pb_status_word(PbSlice word, PbSent *sent);
 
+/* The i-th of these words and what it asks for, or NULL past the last: for documentation. */
+extern const char *pb_status_word_list(size_t i, PbSent *sent);
+
 /* "new", "approved", "reversed", "partial": each a word that pb_status_word reads. */
 extern const char *pb_sent_name(PbSent sent);
 

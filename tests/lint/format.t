@@ -13,7 +13,7 @@ plan skip_all => 'needs clang-format 14' unless $program;
 $ENV{CLANG_FORMAT} = $program;
 
 chdir "$FindBin::Bin/../.." or die;
-for my $file (sort glob 'extension/*.[ch] extension/core/*.[ch] shim/*.[ch] tests/unit/*.[ch] tests/oracle/*.c tests/fuzz/*.[ch] tests/bench/*.[ch] tests/crash/*.[ch]')
+for my $file (sort glob 'extension/*.[ch] extension/core/*.[ch] shim/*.[ch] tests/unit/*.[ch] tests/oracle/*.c tests/lint/*.c tests/fuzz/*.[ch] tests/bench/*.[ch] tests/crash/*.[ch]')
 {
 	is(`tests/lint/format $file 2>&1`, '', "$file is formatted");
 }
