@@ -21,14 +21,14 @@ parameter_of(const Token *token, PbSlice name)
 	return pb_parameter_find(name);
 }
 
-/* Reads one decoded pair; the value must live as long as the batch. */
+/* Reads one decoded pair; the value must live as long as the batch. Of a refused call only the order, for its receipt. */
 static void
 read_pair(Call *item, PbSlice name, PbSlice value)
 {
 	PbParameter parameter = parameter_of(item->token, pb_slice_trim(name));
 	const char *canonical;
 
-	if (parameter == PB_P_UNKNOWN || item->code != PB_OK)
+	if (parameter == PB_P_UNKNOWN || (item->code != PB_OK && parameter != PB_P_ORDER))
 		return;
 	canonical = pb_parameter_name(parameter);
 	value = pb_slice_trim(value);
@@ -327,13 +327,16 @@ read_test(Call *item)
 		(order.data != NULL && order.len >= strlen(prefix) && memcmp(order.data, prefix, strlen(prefix)) == 0);
 }
 
-/* Reads and checks all parameters of an item; refuses it with the first error. */
+/*
+ * Reads and checks all parameters of an item; refuses it with the first error.  One that is refused already keeps its reason, but
+ * its order is known.
+ */
 void
 item_decode(Call *item)
 {
 	if (item->query.data != NULL)
 		take_form(item, item->query);
-	if (item->body.data != NULL && item->code == PB_OK)
+	if (item->body.data != NULL)
 		take_body(item);
 	if (item->p[PB_P_CLICK_ID].data == NULL && item->cookie.data != NULL && item->cookie.len <= COOKIE_MAX)
 		item->p[PB_P_CLICK_ID] = item->cookie;

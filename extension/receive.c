@@ -159,7 +159,7 @@ batch_run(Batch *batch)
 	batch->started = GetCurrentTimestamp();
 	batch_authorise(batch);
 	for (int i = 0; i < batch->count; i++)
-		if (batch->items[i].code == PB_OK)
+		if (batch->items[i].token != NULL)
 			item_decode(&batch->items[i]);
 	batch_decide(batch);
 	events_write(batch);
