@@ -26,7 +26,7 @@
 	X(PB_BAD_SIGNATURE, "bad_signature", 401, "no `sig`, or not the one of what was sent") \
 	X(PB_IP_NOT_ALLOWED, "ip_not_allowed", 403, "the sender's address is not in `allow_ips`") \
 	X(PB_TOKEN_REVOKED, "token_revoked", 403, "revoked or expired") \
-	X(PB_UNKNOWN_TOKEN, "unknown_token", 404, "no brand's") \
+	X(PB_UNKNOWN_TOKEN, "unknown_token", 404, "no token of any brand") \
 	X(PB_UNKNOWN_ORDER, "unknown_order", 404, "a follow-up before its order: kept for 24 hours, applied if the order arrives") \
 	X(PB_UNKNOWN_LINK, "unknown_link", 404, "of a click, where there is no fallback URL either") \
 	X(PB_NOT_FOUND, "not_found", 404, "no such address; of staff functions: no such conversion, click or receipt") \
