@@ -31,7 +31,7 @@ ifndef BUILDING
 
 BUILD = $(MAKE) --no-print-directory BUILDING=1
 
-.PHONY: default all install uninstall installcheck check crash run bench soak fuzz coverage valgrind docs clean help packages
+.PHONY: default all install uninstall installcheck check crash run bench soak fuzz coverage valgrind docs upgrade-script clean help packages
 
 default: all
 	@echo "Built. 'make help' tells what else there is."
@@ -76,6 +76,9 @@ docs:
 	+@$(BUILD) programs
 	@perl tests/lint/manual --fix
 
+upgrade-script:
+	@PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/upgrade-script
+
 packages:
 	@PG_CONFIG='$(PG_CONFIG)' exec bash tests/house/install-packages build run check
 
@@ -95,6 +98,7 @@ help:
 	@echo 'make soak       the long versions of the tests of faults, hostile and slow clients (REQUESTS=$(REQUESTS) DURATION=$(DURATION) seconds)'
 	@echo 'make docs       make the tables of README.md anew from those of the code'
 	@echo 'make packages   install the Debian packages that the above need, where missing'
+	@echo 'make upgrade-script   the script from the last release to this version, as far as it can be made'
 	@echo 'make clean      remove everything that was built'
 
 else

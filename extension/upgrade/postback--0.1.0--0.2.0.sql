@@ -1,0 +1,982 @@
+/* From postback 0.1.0 on. */
+
+\echo Use "ALTER EXTENSION postback UPDATE" to load this file. \quit
+
+-- The queue in two tables: what is due, and what is not.  What is claimed at this moment stays claimed.
+DROP VIEW postback.callback_health;
+ALTER TABLE postback.delivery_due RENAME TO delivery_due_before;
+CREATE TABLE postback.delivery_due (
+    waiting       boolean NOT NULL DEFAULT false,
+    delivery_id   postback.ulid NOT NULL,
+    callback_id   postback.ulid NOT NULL,
+    conversion_id postback.ulid,
+    seq           integer NOT NULL,
+    endpoint      text COLLATE "C" NOT NULL,
+    due_at        timestamptz NOT NULL,
+    attempts      smallint NOT NULL DEFAULT 0,
+    attempt_id    postback.ulid,
+    leased_until  timestamptz,
+    sender        text
+) PARTITION BY LIST (waiting);
+CREATE TABLE postback.delivery_due_now PARTITION OF postback.delivery_due FOR VALUES IN (false)
+    WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
+ALTER TABLE postback.delivery_due_now ADD PRIMARY KEY (delivery_id);
+CREATE INDEX delivery_due_now_endpoint_idx ON postback.delivery_due_now (endpoint, due_at);
+CREATE INDEX delivery_due_now_conversion_idx ON postback.delivery_due_now (conversion_id, callback_id, seq);
+CREATE TABLE postback.delivery_due_later PARTITION OF postback.delivery_due FOR VALUES IN (true)
+    WITH (autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE postback.delivery_due_later ADD PRIMARY KEY (delivery_id);
+CREATE INDEX delivery_due_later_due_idx ON postback.delivery_due_later (due_at);
+CREATE INDEX delivery_due_later_conversion_idx ON postback.delivery_due_later (conversion_id, callback_id, seq);
+CREATE INDEX delivery_due_later_callback_idx ON postback.delivery_due_later (callback_id);
+INSERT INTO postback.delivery_due
+SELECT q.attempt_id IS NULL AND q.due_at > pg_catalog.now(), q.delivery_id, q.callback_id, q.conversion_id, q.seq, q.endpoint,
+       CASE WHEN q.attempt_id IS NULL THEN q.due_at ELSE pg_catalog.now() END, q.attempts, q.attempt_id, q.leased_until, q.sender
+FROM postback.delivery_due_before q;
+DROP TABLE postback.delivery_due_before;
+
+-- The visitors of the mark's day, counted again with their brands and publishers.
+DROP TABLE postback.daily_visitor;
+CREATE TABLE postback.daily_visitor (
+    brand_id     postback.ulid NOT NULL,
+    publisher_id postback.ulid NOT NULL,
+    day          date NOT NULL,
+    visitor      bigint NOT NULL,
+    PRIMARY KEY (brand_id, day, visitor)
+);
+INSERT INTO postback.daily_visitor
+SELECT DISTINCT ON (v.brand_id, v.visitor) v.brand_id, v.publisher_id, v.day, v.visitor
+FROM (SELECT k.brand_id, k.publisher_id, d.day, postback.visitor_of(k.brand_id, k.offer_id, k.publisher_id, k.address_hash, k.agent_hash) AS visitor
+      FROM postback.daily_mark m
+      CROSS JOIN LATERAL (SELECT (postback.ulid_time(m.upto) AT TIME ZONE 'UTC')::date AS day) d
+      JOIN postback.click k ON k.id >= postback.ulid_floor(d.day::timestamp AT TIME ZONE 'UTC') AND k.id < m.upto) v
+WHERE v.visitor IS NOT NULL;
+
+-- Deliveries are updated on their own page.
+DO $$
+DECLARE
+    partition regclass;
+BEGIN
+    FOR partition IN SELECT i.inhrelid FROM pg_catalog.pg_inherits i WHERE i.inhparent = 'postback.delivery'::regclass LOOP
+        EXECUTE pg_catalog.format('ALTER TABLE %s SET (fillfactor = 50)', partition);
+    END LOOP;
+END
+$$;
+
+-- From here on made by "make upgrade-script".
+
+DROP ROUTINE postback.settle(text,postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]);
+
+SELECT pg_catalog.pg_extension_config_dump('postback.delivery_due_now', '');
+
+SELECT pg_catalog.pg_extension_config_dump('postback.delivery_due_later', '');
+
+CREATE OR REPLACE FUNCTION postback.still_needed(table_name text, lower postback.ulid, upper postback.ulid, at timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF table_name = 'delivery' AND EXISTS (SELECT FROM postback.delivery_due q
+                                           WHERE q.delivery_id >= lower AND q.delivery_id < upper) THEN
+        RETURN 'deliveries to be sent';
+    END IF;
+    IF table_name = 'click' AND upper > postback.ulid_floor(
+           at - (SELECT max(w.attribution_window)
+                 FROM (SELECT b.attribution_window FROM postback.brand b
+                       UNION ALL SELECT o.attribution_window FROM postback.offer o) w)) THEN
+        RETURN 'an attribution window';
+    END IF;
+    IF table_name IN ('click', 'history') AND NOT EXISTS (SELECT FROM postback.daily_mark m WHERE m.upto >= upper) THEN
+        RETURN 'the daily reports';
+    END IF;
+    RETURN NULL;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.keep_partitions(at timestamp with time zone DEFAULT now(), OUT table_name text, OUT partition text, OUT action text)
+ RETURNS SETOF record
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '200ms'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    policy record;
+    existing record;
+    starts timestamptz;
+    ends timestamptz;
+    covered timestamptz;
+    next_lower timestamptz;
+    until timestamptz;
+    oldest postback.ulid;
+    need text;
+    purged bigint;
+BEGIN
+    -- Two at once would make the same partitions.
+    BEGIN
+        PERFORM pg_advisory_xact_lock(hashtext('postback'), 1);
+    EXCEPTION WHEN lock_not_available THEN
+        action := 'busy';
+        RETURN NEXT;
+        RETURN;
+    END;
+
+    -- Policies are kept as rows by this function, not by the extension's script, so that a dump holds all of them.
+    INSERT INTO postback.partition_policy (table_name, width, ahead, retention)
+    SELECT d.table_name, d.width, d.ahead, d.retention FROM postback.partition_defaults() d
+    ON CONFLICT DO NOTHING;
+
+    FOR policy IN
+        SELECT p.table_name, p.width, p.ahead, p.retention
+        FROM postback.partition_policy p
+        JOIN postback.partition_defaults() d ON d.table_name = p.table_name
+        ORDER BY p.table_name COLLATE "C"
+    LOOP
+        table_name := policy.table_name;
+
+        -- The current partition and those ahead.  Bounds that are there stay, whatever width they were made with; what is
+        -- made begins where they end, or fills the gaps between them.
+        starts := postback.partition_floor(policy.width, at);
+        until := starts;
+        FOR i IN 0 .. policy.ahead LOOP
+            until := postback.partition_next(policy.width, until);
+        END LOOP;
+        WHILE starts < until LOOP
+            SELECT max(postback.ulid_time(b.upper)) FILTER (WHERE b.lower <= postback.ulid_floor(starts)),
+                   min(postback.ulid_time(b.lower)) FILTER (WHERE b.lower > postback.ulid_floor(starts))
+            INTO covered, next_lower
+            FROM postback.partition_bounds(format('postback.%I', table_name)::regclass) b
+            WHERE b.upper > postback.ulid_floor(starts);
+            IF covered IS NOT NULL THEN
+                starts := covered;
+                CONTINUE;
+            END IF;
+            ends := least(postback.partition_next(policy.width, starts), next_lower);
+            BEGIN
+                partition := postback.make_partition(table_name, starts, ends);
+                action := 'created';
+            EXCEPTION WHEN lock_not_available THEN
+                partition := NULL;
+                action := 'busy';
+            END;
+            RETURN NEXT;
+            EXIT WHEN action = 'busy';
+            starts := ends;
+        END LOOP;
+
+        CONTINUE WHEN policy.retention IS NULL;
+        oldest := postback.ulid_floor(at - policy.retention);
+        FOR existing IN
+            SELECT b.partition AS relation, c.relname::text AS name, b.lower, b.upper
+            FROM postback.partition_bounds(format('postback.%I', table_name)::regclass) b
+            JOIN pg_class c ON c.oid = b.partition
+            WHERE b.upper <= oldest
+        LOOP
+            partition := existing.name;
+            need := postback.still_needed(table_name, existing.lower, existing.upper, at);
+            IF need IS NOT NULL THEN
+                action := 'kept for ' || need;
+                RETURN NEXT;
+                CONTINUE;
+            END IF;
+            BEGIN
+                EXECUTE format('DROP TABLE %s', existing.relation);
+                action := 'dropped';
+            EXCEPTION WHEN lock_not_available THEN
+                action := 'busy';
+            END;
+            RETURN NEXT;
+        END LOOP;
+
+        -- Rows that came when no partition had been made for them.
+        partition := table_name || '_default';
+        EXECUTE format('DELETE FROM postback.%I d WHERE d.id < $1
+                          AND postback.still_needed($2, d.id, postback.ulid_floor(postback.ulid_time(d.id) + interval ''1 ms''), $3) IS NULL',
+                       partition)
+            USING oldest, table_name, at;
+        GET DIAGNOSTICS purged = ROW_COUNT;
+        IF purged > 0 THEN
+            action := 'purged';
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.wake_deliveries(at timestamp with time zone, at_least integer)
+ RETURNS void
+ LANGUAGE sql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    WITH due AS (
+        DELETE FROM postback.delivery_due_later q
+        WHERE q.delivery_id = ANY (ARRAY(
+            SELECT x.delivery_id
+            FROM postback.delivery_due_later x
+            WHERE x.due_at <= wake_deliveries.at
+            ORDER BY x.due_at
+            LIMIT greatest(4096, at_least)
+            FOR UPDATE SKIP LOCKED))
+        RETURNING q.*
+    )
+    INSERT INTO postback.delivery_due_now (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+    SELECT d.delivery_id, d.callback_id, d.conversion_id, d.seq, d.endpoint, d.due_at, d.attempts
+    FROM due d
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.compact_due()
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET lock_timeout TO '100ms'
+AS $function$
+DECLARE
+    size bigint := pg_relation_size('postback.delivery_due_now');
+    floor bigint := 32 * 1024 * 1024;
+    live postback.delivery_due_now[];
+BEGIN
+    IF size <= greatest(floor, coalesce(nullif(current_setting('postback_queue.compact_above', true), '')::bigint, 0)) THEN
+        RETURN false;
+    END IF;
+    -- What cannot be compacted now is looked at again when it has grown by half.
+    PERFORM set_config('postback_queue.compact_above', (size + size / 2)::text, false);
+    IF (SELECT count(*) FROM (SELECT FROM postback.delivery_due_now LIMIT 20001) q) > 20000 THEN
+        RETURN false;
+    END IF;
+    BEGIN
+        LOCK TABLE ONLY postback.delivery_due_now IN ACCESS EXCLUSIVE MODE;
+        SELECT array_agg(q) INTO live FROM postback.delivery_due_now q;
+        TRUNCATE postback.delivery_due_now;
+        INSERT INTO postback.delivery_due_now SELECT * FROM unnest(live);
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN false;
+    END;
+    PERFORM set_config('postback_queue.compact_above', '', false);
+    RETURN true;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.mask_auth(response text, auth jsonb)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    secret text;
+BEGIN
+    IF auth IS NULL THEN
+        RETURN response;
+    END IF;
+    FOREACH secret IN ARRAY ARRAY[regexp_replace(postback.auth_header(auth), '^Authorization: \w+ ', ''), auth ->> 'password'] LOOP
+        CONTINUE WHEN length(secret) < 4 OR secret IS NULL;
+        response := replace(response, secret, '***');
+        -- A response is cut: its end may be a secret's beginning.
+        FOR n IN REVERSE length(secret) - 1 .. 4 LOOP
+            IF right(response, n) = left(secret, n) THEN
+                response := left(response, - n) || '***';
+                EXIT;
+            END IF;
+        END LOOP;
+    END LOOP;
+    RETURN response;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.claim(sender text, max_items integer, lease interval DEFAULT '00:01:00'::interval, full_endpoints text[] DEFAULT NULL::text[], per_endpoint integer DEFAULT 64)
+ RETURNS TABLE(attempt_id postback.ulid, delivery_id postback.ulid, endpoint text, method text, url text, headers text[], body text, secrets text[], attempt integer, timeout_ms integer)
+ LANGUAGE plpgsql
+ SECURITY DEFINER ROWS 256
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+ SET enable_sort TO 'on'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    at timestamptz;
+    start text := coalesce(current_setting('postback_queue.last_endpoint', true), '');
+BEGIN
+    -- One claim at a time: what is in flight is then known exactly.
+    PERFORM pg_advisory_xact_lock(hashtext('postback'), 2);
+    at := clock_timestamp();
+    PERFORM postback.compact_due();
+    PERFORM postback.wake_deliveries(at, max_items);
+
+    RETURN QUERY
+    -- Endpoint after endpoint in a ring that goes on where this session's last claim ended, so that none is starved.
+    WITH RECURSIVE onwards AS (
+        (SELECT q.endpoint FROM postback.delivery_due_now q WHERE q.endpoint > start ORDER BY q.endpoint LIMIT 1)
+        UNION ALL
+        SELECT n.endpoint
+        FROM onwards o
+        CROSS JOIN LATERAL (SELECT q.endpoint FROM postback.delivery_due_now q
+                            WHERE q.endpoint > o.endpoint ORDER BY q.endpoint LIMIT 1) n
+    ), around AS (
+        (SELECT q.endpoint FROM postback.delivery_due_now q WHERE q.endpoint <= start ORDER BY q.endpoint LIMIT 1)
+        UNION ALL
+        SELECT n.endpoint
+        FROM around o
+        CROSS JOIN LATERAL (SELECT q.endpoint FROM postback.delivery_due_now q
+                            WHERE q.endpoint > o.endpoint AND q.endpoint <= start ORDER BY q.endpoint LIMIT 1) n
+    ), picked AS MATERIALIZED (
+        SELECT q.*
+        FROM (SELECT o.endpoint FROM onwards o UNION ALL SELECT a.endpoint FROM around a) e
+        CROSS JOIN LATERAL (
+            SELECT q.ctid AS place, q.*
+            FROM postback.delivery_due_now q
+            WHERE q.endpoint = e.endpoint
+              AND q.due_at <= at AND (q.leased_until IS NULL OR q.leased_until <= at)
+              -- Of one callback and conversion one at a time, and of those that are due the oldest.
+              AND NOT EXISTS (
+                  SELECT FROM postback.delivery_due s
+                  WHERE s.conversion_id = q.conversion_id AND s.callback_id = q.callback_id
+                    AND s.delivery_id <> q.delivery_id
+                    AND (s.leased_until > at OR (s.due_at <= at AND s.seq < q.seq)))
+              AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND c.enabled)
+            ORDER BY q.due_at
+            LIMIT per_endpoint
+            FOR UPDATE SKIP LOCKED) q
+        WHERE full_endpoints IS NULL OR e.endpoint <> ALL (full_endpoints)
+        LIMIT max_items
+    ), item AS MATERIALIZED (
+        SELECT q.place, q.delivery_id, q.endpoint, q.attempts + 1 AS number, q.attempt_id AS lost_attempt_id,
+               q.sender AS lost_sender, d.brand_id, d.callback_id, d.method, d.url, d.headers, d.body, d.state
+        FROM picked q
+        CROSS JOIN LATERAL (SELECT * FROM postback.delivery x WHERE x.id = q.delivery_id LIMIT 1) d
+    ), misfit AS MATERIALIZED (
+        -- After a delay the conditions are looked at again.
+        SELECT m.delivery_id, m.reason
+        FROM postback.delay_misfits(ARRAY(SELECT i.delivery_id FROM item i WHERE i.state = 'waiting')) m
+    ), lost AS (
+        -- A lease that ended without an answer is an attempt too: what came of it is not known.
+        INSERT INTO postback.attempt (id, brand_id, delivery_id, callback_id, number, sender, outcome, error)
+        SELECT i.lost_attempt_id, i.brand_id, i.delivery_id, i.callback_id, i.number, coalesce(i.lost_sender, ''), 'error',
+               'no answer from the sender before its lease ended'
+        FROM item i
+        WHERE i.lost_attempt_id IS NOT NULL
+    ), skipped AS (
+        UPDATE postback.delivery d SET state = 'skipped', error = m.reason
+        FROM misfit m
+        WHERE d.id = m.delivery_id
+    ), unqueued AS (
+        DELETE FROM postback.delivery_due_now q
+        USING misfit m
+        WHERE q.delivery_id = m.delivery_id
+    ), begun AS (
+        UPDATE postback.delivery d SET state = 'queued'
+        FROM item i
+        WHERE i.state = 'waiting' AND d.id = i.delivery_id
+          AND NOT EXISTS (SELECT FROM misfit m WHERE m.delivery_id = i.delivery_id)
+    ), leased AS (
+        UPDATE postback.delivery_due_now q
+        SET attempt_id = postback.new_ulid(), leased_until = at + claim.lease, sender = claim.sender
+        FROM item i
+        WHERE q.ctid = i.place AND NOT EXISTS (SELECT FROM misfit m WHERE m.delivery_id = i.delivery_id)
+        RETURNING q.attempt_id, q.delivery_id, q.endpoint, i.number, i.callback_id, i.method, i.url, i.headers, i.body
+    ), place AS MATERIALIZED (
+        SELECT set_config('postback_queue.last_endpoint', (array_agg(p.endpoint))[count(*)], false) FROM picked p
+    )
+    SELECT l.attempt_id, l.delivery_id, l.endpoint,
+           CASE l.method WHEN 'GET' THEN 'GET' ELSE 'POST' END,
+           l.url,
+           coalesce(l.headers, '{}')
+               || CASE WHEN l.method <> 'GET' AND NOT EXISTS (SELECT FROM unnest(l.headers) h WHERE h ~* '^content-type\s*:')
+                       THEN CASE l.method WHEN 'POST_JSON' THEN '{Content-Type: application/json}'::text[]
+                                          ELSE '{Content-Type: application/x-www-form-urlencoded}' END
+                       ELSE '{}' END
+               || CASE WHEN c.auth IS NULL THEN '{}' ELSE ARRAY[postback.auth_header(c.auth)] END,
+           l.body,
+           ARRAY(SELECT s.secret FROM postback.callback_secret s
+                 WHERE s.callback_id = l.callback_id AND s.valid_to > at
+                 ORDER BY s.valid_to DESC, s.secret),
+           l.number, 10000
+    FROM place
+    CROSS JOIN leased l
+    CROSS JOIN LATERAL (SELECT x.auth FROM postback.callback x WHERE x.id = l.callback_id LIMIT 1) c;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.settle(sender text, delivery_ids postback.ulid[], attempt_ids postback.ulid[], outcomes text[], http_codes integer[], errors text[], retry_afters integer[], milliseconds integer[], addresses inet[], responses text[])
+ RETURNS integer
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+#variable_conflict use_column
+DECLARE
+    at timestamptz := clock_timestamp();
+    settled integer;
+    sent integer := coalesce(cardinality(attempt_ids), 0);
+BEGIN
+    WITH item AS MATERIALIZED (
+        SELECT q.ctid AS place, k.attempt_id, k.outcome, k.http_code, left(k.error, 1000) AS error, k.milliseconds, k.address,
+               left(CASE WHEN c.auth IS NULL THEN k.response ELSE postback.mask_auth(k.response, c.auth) END, 2048) AS response,
+               k.retry_after,
+               q.delivery_id, q.callback_id, q.conversion_id, q.seq, q.attempts + 1 AS number, q.endpoint,
+               c.enabled, c.every_status, c.failing_since,
+               k.outcome = 'response' AND k.http_code IS NOT NULL
+               AND CASE c.success_codes WHEN '200-299' THEN k.http_code BETWEEN 200 AND 299
+                                        ELSE postback.is_success(c.success_codes, k.http_code) END AS success
+        FROM ROWS FROM (unnest(settle.delivery_ids), unnest(settle.attempt_ids), unnest(settle.outcomes), unnest(settle.http_codes),
+                        unnest(settle.errors), unnest(settle.retry_afters), unnest(settle.milliseconds), unnest(settle.addresses),
+                        unnest(settle.responses))
+             AS k (delivery_id, attempt_id, outcome, http_code, error, retry_after, milliseconds, address, response)
+        CROSS JOIN LATERAL (SELECT x.ctid, x.* FROM postback.delivery_due_now x
+                            WHERE x.delivery_id = k.delivery_id AND x.attempt_id = k.attempt_id FOR UPDATE) q
+        LEFT JOIN LATERAL (SELECT * FROM postback.callback x WHERE x.id = q.callback_id LIMIT 1) c ON true
+    ), judged AS MATERIALIZED (
+        SELECT i.*,
+               CASE WHEN i.success THEN 'delivered'
+                    WHEN i.outcome = 'blocked' THEN 'blocked'
+                    WHEN i.outcome = 'released' THEN 'released'
+                    WHEN i.http_code = 410 OR r.pause IS NULL THEN 'failed'
+                    ELSE 'queued' END AS state,
+               CASE WHEN i.outcome = 'released' THEN at
+                    WHEN NOT i.enabled THEN 'infinity'
+                    ELSE at + greatest(r.pause * (0.8 + 0.4 * random()),
+                                       least(coalesce(i.retry_after, 0), 86400) * interval '1 second') END AS next_at
+        FROM item i
+        CROSS JOIN LATERAL (SELECT postback.retry_delay(i.number) AS pause) r
+    ), older AS MATERIALIZED (
+        -- Skips what another settle() has locked: that one decides.
+        SELECT o.delivery_id, o.callback_id, o.attempts + 1 AS number, o.attempt_id, o.sender
+        FROM judged j
+        CROSS JOIN LATERAL (SELECT * FROM postback.delivery_due x
+                            WHERE x.conversion_id = j.conversion_id AND x.callback_id = j.callback_id AND x.seq < j.seq
+                            FOR UPDATE SKIP LOCKED) o
+        WHERE j.state = 'delivered' AND NOT j.every_status
+          AND NOT EXISTS (SELECT FROM judged t WHERE t.delivery_id = o.delivery_id AND t.state IN ('delivered', 'failed', 'blocked'))
+    ), left_queue AS (
+        DELETE FROM postback.delivery_due_now q USING judged j WHERE q.ctid = j.place AND j.state <> 'released'
+    ), superseded_left AS (
+        DELETE FROM postback.delivery_due q USING older o WHERE q.delivery_id = o.delivery_id
+    ), released AS (
+        UPDATE postback.delivery_due_now q SET attempt_id = NULL, leased_until = NULL, sender = NULL
+        FROM judged j
+        WHERE q.ctid = j.place AND j.state = 'released'
+          AND NOT EXISTS (SELECT FROM older o WHERE o.delivery_id = j.delivery_id)
+    ), put_off AS (
+        INSERT INTO postback.delivery_due_later (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+        SELECT true, j.delivery_id, j.callback_id, j.conversion_id, j.seq, j.endpoint, j.next_at, j.number
+        FROM judged j
+        WHERE j.state = 'queued' AND NOT EXISTS (SELECT FROM older o WHERE o.delivery_id = j.delivery_id)
+    ), told AS (
+        UPDATE postback.delivery d
+        SET state = CASE WHEN j.superseded THEN 'superseded' ELSE j.state END,
+            attempts = j.number, http_code = j.http_code, error = j.error, sent_at = at,
+            due_at = CASE WHEN j.state = 'queued' AND isfinite(j.next_at) THEN j.next_at ELSE d.due_at END
+        FROM (SELECT t.*, EXISTS (SELECT FROM older o WHERE o.delivery_id = t.delivery_id) AS superseded
+              FROM judged t WHERE t.state <> 'released') j
+        WHERE d.id = j.delivery_id
+        RETURNING j.attempt_id, d.brand_id, j.delivery_id, j.callback_id, j.number, j.success, j.outcome, j.http_code, j.error,
+                  j.milliseconds, j.address, j.response
+    ), logged AS (
+        INSERT INTO postback.attempt
+            (id, brand_id, delivery_id, callback_id, number, sender, outcome, http_code, error, milliseconds, address, response)
+        SELECT t.attempt_id, t.brand_id, t.delivery_id, t.callback_id, t.number, settle.sender,
+               CASE WHEN t.success THEN 'success' WHEN t.outcome = 'response' THEN 'failure'
+                    WHEN t.outcome = 'blocked' THEN 'blocked' ELSE 'error' END,
+               t.http_code, t.error, t.milliseconds, t.address, t.response
+        FROM told t
+    ), superseded AS (
+        UPDATE postback.delivery d SET state = 'superseded'
+        FROM older o
+        WHERE d.id = o.delivery_id
+          AND NOT EXISTS (SELECT FROM judged j WHERE j.delivery_id = o.delivery_id AND j.state <> 'released')
+        RETURNING d.brand_id, o.*
+    ), lost AS (
+        INSERT INTO postback.attempt (id, brand_id, delivery_id, callback_id, number, sender, outcome, error)
+        SELECT s.attempt_id, s.brand_id, s.delivery_id, s.callback_id, s.number, coalesce(s.sender, ''), 'error',
+               'no answer from the sender before its lease ended'
+        FROM superseded s
+        WHERE s.attempt_id IS NOT NULL AND s.attempt_id <> ALL (settle.attempt_ids)
+    ), verdict AS MATERIALIZED (
+        -- Per callback, and only where its row must change; in the order of ids, so that two senders never wait in a circle.
+        SELECT v.*
+        FROM (SELECT j.callback_id, bool_or(j.success) AS success,
+                     bool_or(NOT j.success AND j.outcome = 'response' AND j.http_code = 410) AS gone,
+                     max(j.endpoint) AS endpoint
+              FROM judged j
+              WHERE j.success AND j.failing_since IS NOT NULL
+                 OR NOT j.success AND j.outcome IN ('response', 'error') AND j.enabled
+                    AND (j.failing_since IS NULL OR j.failing_since <= at - interval '5 days' OR j.http_code = 410)
+              GROUP BY j.callback_id) v
+        WHERE v.success OR v.gone OR NOT EXISTS (SELECT FROM judged j WHERE j.callback_id = v.callback_id AND j.success)
+    ), locked AS MATERIALIZED (
+        SELECT v.*, c.id, c.failing_since
+        FROM (SELECT * FROM verdict ORDER BY callback_id) v
+        CROSS JOIN LATERAL (SELECT * FROM postback.callback x WHERE x.id = v.callback_id FOR NO KEY UPDATE) c
+    ), noted AS (
+        UPDATE postback.callback c
+        SET failing_since = CASE WHEN l.success THEN NULL ELSE coalesce(l.failing_since, at) END,
+            enabled = NOT (l.gone OR l.stale),
+            disabled_at = CASE WHEN l.gone OR l.stale THEN at END,
+            disabled_reason = CASE WHEN l.gone THEN format('%s answered 410 Gone', l.endpoint)
+                                   WHEN l.stale THEN format('no success since %s',
+                                       to_char(l.failing_since AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI "UTC"')) END
+        FROM (SELECT k.*, NOT k.success AND coalesce(k.failing_since <= at - interval '5 days', false) AS stale FROM locked k) l
+        WHERE c.id = l.id AND c.enabled
+    )
+    SELECT count(*) INTO settled FROM judged;
+
+    -- Claims that another sender has taken over since, or that a success superseded: their outcome is put into the log.
+    IF settled < sent THEN
+        UPDATE postback.attempt a
+        SET outcome = CASE WHEN k.outcome = 'response' THEN
+                               CASE WHEN postback.is_success(coalesce(c.success_codes, '200-299'), k.http_code)
+                                    THEN 'success' ELSE 'failure' END
+                           WHEN k.outcome = 'blocked' THEN 'blocked' ELSE 'error' END,
+            http_code = k.http_code, error = coalesce(left(k.error, 1000), 'answered after its lease had ended'),
+            milliseconds = k.milliseconds, address = k.address, response = left(postback.mask_auth(k.response, c.auth), 2048)
+        FROM ROWS FROM (unnest(settle.attempt_ids), unnest(settle.outcomes), unnest(settle.http_codes), unnest(settle.errors),
+                        unnest(settle.milliseconds), unnest(settle.addresses), unnest(settle.responses))
+             AS k (attempt_id, outcome, http_code, error, milliseconds, address, response)
+        CROSS JOIN LATERAL (SELECT x.callback_id FROM postback.attempt x WHERE x.id = k.attempt_id) l
+        LEFT JOIN LATERAL (SELECT x.success_codes, x.auth FROM postback.callback x WHERE x.id = l.callback_id) c ON true
+        WHERE a.id = k.attempt_id AND k.outcome <> 'released'
+          AND a.outcome = 'error' AND a.error = 'no answer from the sender before its lease ended';
+    END IF;
+    RETURN settled;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.callback_switched()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        WITH gone AS (
+            DELETE FROM postback.delivery_due q WHERE q.callback_id = OLD.id RETURNING q.delivery_id
+        )
+        UPDATE postback.delivery d SET state = 'skipped', error = 'the callback was deleted'
+        FROM gone g
+        WHERE d.id = g.delivery_id;
+    ELSIF NEW.enabled = OLD.enabled THEN
+        NULL;
+    ELSIF TG_WHEN = 'BEFORE' THEN
+        NEW.updated := now();
+        IF NEW.enabled THEN
+            NEW.disabled_at := NULL;
+            NEW.disabled_reason := NULL;
+            NEW.failing_since := NULL;
+        ELSE
+            NEW.disabled_at := coalesce(NEW.disabled_at, now());
+            NEW.disabled_reason := coalesce(NEW.disabled_reason, format('by %s', session_user));
+        END IF;
+    ELSIF NEW.enabled THEN
+        WITH awake AS (
+            DELETE FROM postback.delivery_due_later q
+            USING postback.delivery d
+            WHERE q.callback_id = NEW.id AND q.due_at = 'infinity' AND d.id = q.delivery_id
+            RETURNING d.due_at AS due_then, q.*
+        )
+        INSERT INTO postback.delivery_due (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+        SELECT a.due_then > now(), a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, a.due_then, a.attempts
+        FROM awake a;
+    ELSE
+        UPDATE postback.delivery_due_later q SET due_at = 'infinity' WHERE q.callback_id = NEW.id AND q.due_at < 'infinity';
+        -- What is in flight or being settled is left alone; settle() puts it off.
+        WITH asleep AS (
+            DELETE FROM postback.delivery_due_now q
+            WHERE q.delivery_id = ANY (ARRAY(
+                SELECT x.delivery_id FROM postback.delivery_due_now x
+                WHERE x.callback_id = NEW.id AND x.attempt_id IS NULL
+                FOR UPDATE SKIP LOCKED))
+            RETURNING q.*
+        )
+        INSERT INTO postback.delivery_due_later (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+        SELECT true, a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, 'infinity', a.attempts
+        FROM asleep a;
+    END IF;
+    RETURN NEW;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.resend(delivery postback.ulid)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    found_delivery record;
+BEGIN
+    -- Locks the place in the queue, then the delivery, as settle() does.
+    PERFORM FROM postback.delivery_due q WHERE q.delivery_id = resend.delivery FOR UPDATE;
+    SELECT d.callback_id, d.conversion_id, d.seq, d.url, d.attempts INTO found_delivery
+    FROM postback.delivery d
+    WHERE d.id = resend.delivery
+    FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('delivery %s does not exist', coalesce(delivery::text, 'null')),
+            DETAIL = 'Parameter delivery must be the id of a row of postback.delivery.',
+            HINT = 'SELECT id, state FROM postback.deliveries lists them.';
+    END IF;
+    PERFORM postback.check_sendable(found_delivery.callback_id);
+    DELETE FROM postback.delivery_due_later q WHERE q.delivery_id = resend.delivery;
+    INSERT INTO postback.delivery_due_now AS q (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+    VALUES (resend.delivery, found_delivery.callback_id, found_delivery.conversion_id, found_delivery.seq,
+            postback.endpoint_of(found_delivery.url), now(), found_delivery.attempts)
+    -- Still in the queue: now rather than later, unless it is in flight at this moment.
+    ON CONFLICT ON CONSTRAINT delivery_due_now_pkey DO UPDATE SET due_at = least(q.due_at, excluded.due_at)
+        WHERE q.leased_until IS NULL OR q.leased_until <= now();
+    UPDATE postback.delivery d SET state = 'queued', due_at = now() WHERE d.id = resend.delivery;
+END
+$function$
+;
+
+CREATE OR REPLACE VIEW postback.callback_health WITH (security_invoker=true) AS
+ SELECT k.id,
+    k.name,
+    k.enabled,
+    k.disabled_reason,
+    k.failing_since,
+    COALESCE(a.attempts, (0)::bigint) AS attempts,
+    a.success_rate,
+    COALESCE(a.streak, (0)::bigint) AS streak,
+    a.p50_ms,
+    a.p99_ms,
+    a.last_error,
+    a.last_error_at,
+    a.last_success_at,
+    COALESCE(q.queued, (0)::bigint) AS queued,
+    COALESCE(q.delayed, (0)::bigint) AS delayed,
+    q.oldest_due
+   FROM ((postback.callback k
+     LEFT JOIN ( SELECT t.callback_id,
+            count(*) AS attempts,
+            round(((count(*) FILTER (WHERE (t.outcome = 'success'::text)))::numeric / (count(*))::numeric), 4) AS success_rate,
+            count(*) FILTER (WHERE ((t.outcome <> 'success'::text) AND ((t.success_id IS NULL) OR (t.id > t.success_id)))) AS streak,
+            percentile_disc((0.5)::double precision) WITHIN GROUP (ORDER BY t.milliseconds) AS p50_ms,
+            percentile_disc((0.99)::double precision) WITHIN GROUP (ORDER BY t.milliseconds) AS p99_ms,
+            (array_agg(COALESCE(t.error, ('HTTP '::text || t.http_code)) ORDER BY t.id DESC) FILTER (WHERE (t.outcome <> 'success'::text)))[1] AS last_error,
+            postback.ulid_time(max(t.id) FILTER (WHERE (t.outcome <> 'success'::text))) AS last_error_at,
+            postback.ulid_time(max(t.success_id)) AS last_success_at
+           FROM ( SELECT x.id,
+                    x.brand_id,
+                    x.delivery_id,
+                    x.callback_id,
+                    x.number,
+                    x.sender,
+                    x.outcome,
+                    x.http_code,
+                    x.error,
+                    x.milliseconds,
+                    x.address,
+                    x.response,
+                    max(x.id) FILTER (WHERE (x.outcome = 'success'::text)) OVER (PARTITION BY x.callback_id) AS success_id
+                   FROM postback.attempt x
+                  WHERE (x.id >= postback.ulid_floor((now() - '1 day'::interval)))) t
+          GROUP BY t.callback_id) a ON ((a.callback_id = k.id)))
+     LEFT JOIN ( SELECT x.callback_id,
+            count(*) AS queued,
+            count(*) FILTER (WHERE ((x.attempts = 0) AND (x.due_at > now()) AND (x.leased_until IS NULL))) AS delayed,
+            min(x.due_at) FILTER (WHERE isfinite(x.due_at)) AS oldest_due
+           FROM postback.delivery_due x
+          GROUP BY x.callback_id) q ON ((q.callback_id = k.id)));
+
+SELECT pg_catalog.pg_extension_config_dump('postback.daily_visitor', '');
+
+ALTER TABLE postback.daily_visitor ENABLE ROW LEVEL SECURITY;
+
+CREATE OR REPLACE FUNCTION postback.daily_changes(after postback.ulid, before postback.ulid)
+ RETURNS SETOF postback.daily
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+AS $function$
+BEGIN
+    RETURN QUERY
+    WITH attributed_later AS MATERIALIZED (
+        SELECT h.conversion_id
+        FROM postback.history h
+        WHERE h.id >= before AND h.actor = 'staff' AND h.from_status = h.to_status AND h.from_value = h.to_value
+    ),
+    change AS MATERIALIZED (
+        SELECT h.conversion_id,
+               bool_or(h.actor = 'staff' AND h.from_status = h.to_status AND h.from_value = h.to_value) AS attributed,
+               sum(s.sign) FILTER (WHERE s.status = 'pending') AS pending,
+               sum(s.sign) FILTER (WHERE s.status = 'approved') AS approved,
+               sum(s.sign) FILTER (WHERE s.status = 'reversed') AS reversed,
+               sum(s.sign * s.commission) FILTER (WHERE s.status = 'pending') AS pending_payout,
+               sum(s.sign * s.fee) FILTER (WHERE s.status = 'pending') AS pending_fee,
+               sum(s.sign * s.commission) FILTER (WHERE s.status = 'approved') AS approved_payout,
+               sum(s.sign * s.fee) FILTER (WHERE s.status = 'approved') AS approved_fee
+        FROM postback.history h
+        CROSS JOIN LATERAL (VALUES (-1::numeric, h.from_status, h.from_commission, h.from_fee),
+                                   (1, h.to_status, h.to_commission, h.to_fee)) AS s (sign, status, commission, fee)
+        WHERE h.id >= after AND h.id < before
+        GROUP BY h.conversion_id
+    ),
+    placed AS MATERIALIZED (
+        SELECT c.brand_id, (postback.ulid_time(c.id) AT TIME ZONE 'UTC')::date AS day, c.id,
+               CASE WHEN l.conversion_id IS NULL THEN c.offer_id END AS offer_id,
+               CASE WHEN l.conversion_id IS NULL THEN c.publisher_id END AS publisher_id,
+               k.attributed, c.status, c.commission, c.fee,
+               coalesce(k.pending, 0) AS pending, coalesce(k.approved, 0) AS approved, coalesce(k.reversed, 0) AS reversed,
+               coalesce(k.pending_payout, 0) AS pending_payout, coalesce(k.pending_fee, 0) AS pending_fee,
+               coalesce(k.approved_payout, 0) AS approved_payout, coalesce(k.approved_fee, 0) AS approved_fee
+        FROM change k
+        CROSS JOIN LATERAL (SELECT * FROM postback.conversion x WHERE x.id = k.conversion_id LIMIT 1) c
+        LEFT JOIN attributed_later l ON l.conversion_id = k.conversion_id
+        WHERE NOT c.test
+    ),
+    -- What an attributed one amounted to, unattributed, before these ids: what it is now, less all changes since.
+    moved AS MATERIALIZED (
+        SELECT p.brand_id, p.day, p.offer_id, p.publisher_id,
+               (p.status = 'pending')::int - coalesce(w.pending, 0) AS pending,
+               (p.status = 'approved')::int - coalesce(w.approved, 0) AS approved,
+               (p.status = 'reversed')::int - coalesce(w.reversed, 0) AS reversed
+        FROM placed p
+        CROSS JOIN LATERAL (
+            SELECT sum(s.sign) FILTER (WHERE s.status = 'pending') AS pending,
+                   sum(s.sign) FILTER (WHERE s.status = 'approved') AS approved,
+                   sum(s.sign) FILTER (WHERE s.status = 'reversed') AS reversed
+            FROM postback.history h
+            CROSS JOIN LATERAL (VALUES (-1::numeric, h.from_status), (1, h.to_status)) AS s (sign, status)
+            WHERE h.conversion_id = p.id AND h.id >= after) w
+        WHERE p.attributed
+    ),
+    clicked AS MATERIALIZED (
+        SELECT k.brand_id, (postback.ulid_time(k.id) AT TIME ZONE 'UTC')::date AS day, k.offer_id, k.publisher_id,
+               postback.visitor_of(k.brand_id, k.offer_id, k.publisher_id, k.address_hash, k.agent_hash) AS visitor
+        FROM postback.click k
+        WHERE k.id >= after AND k.id < before
+    ),
+    part AS (
+        SELECT p.brand_id, p.day, p.offer_id, p.publisher_id, 0::bigint AS clicks, 0::bigint AS unique_clicks, p.pending, p.approved,
+               p.reversed, p.pending_payout, p.pending_fee, p.approved_payout, p.approved_fee
+        FROM placed p
+        UNION ALL  -- unattributed ones have neither commission nor fee
+        SELECT m.brand_id, m.day, s.offer_id, s.publisher_id, 0, 0, s.sign * m.pending, s.sign * m.approved, s.sign * m.reversed,
+               0, 0, 0, 0
+        FROM moved m
+        CROSS JOIN LATERAL (VALUES (1, m.offer_id, m.publisher_id), (-1, NULL, NULL)) AS s (sign, offer_id, publisher_id)
+        UNION ALL
+        SELECT k.brand_id, k.day, k.offer_id, k.publisher_id, count(*), count(*) FILTER (WHERE k.visitor IS NULL), 0, 0, 0, 0, 0, 0, 0
+        FROM clicked k
+        GROUP BY k.brand_id, k.day, k.offer_id, k.publisher_id
+        UNION ALL
+        SELECT u.brand_id, u.day, u.offer_id, u.publisher_id, 0, count(*), 0, 0, 0, 0, 0, 0, 0
+        FROM (SELECT DISTINCT k.brand_id, k.day, k.offer_id, k.publisher_id, k.visitor
+              FROM clicked k
+              WHERE k.visitor IS NOT NULL) u
+        LEFT JOIN LATERAL (SELECT true AS seen FROM postback.daily_visitor d
+                           WHERE d.brand_id = u.brand_id AND d.day = u.day AND d.visitor = u.visitor LIMIT 1) d ON true
+        WHERE d.seen IS NULL
+        GROUP BY u.brand_id, u.day, u.offer_id, u.publisher_id
+    )
+    SELECT p.brand_id, p.day, p.offer_id, p.publisher_id, sum(p.clicks)::bigint, sum(p.unique_clicks)::bigint,
+           sum(p.pending)::bigint, sum(p.approved)::bigint, sum(p.reversed)::bigint,
+           sum(p.pending_payout), sum(p.pending_fee), sum(p.approved_payout), sum(p.approved_fee)
+    FROM part p
+    GROUP BY p.brand_id, p.day, p.offer_id, p.publisher_id;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.roll_up()
+ RETURNS timestamp with time zone
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+AS $function$
+DECLARE
+    after postback.ulid;
+    before postback.ulid;
+    today date;
+BEGIN
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_transaction_state',
+            MESSAGE = format('roll_up() cannot run in a transaction that is %s', current_setting('transaction_isolation')),
+            DETAIL = 'It must see what was committed up to the moment it starts.',
+            HINT = 'Call it in a transaction of its own.';
+    END IF;
+    -- A second one at the same time has nothing to do.
+    IF NOT pg_try_advisory_xact_lock(hashtext('postback'), 4) THEN
+        RETURN (SELECT postback.ulid_time(m.upto) FROM postback.daily_mark m);
+    END IF;
+    SELECT m.upto INTO after FROM postback.daily_mark m;
+    after := coalesce(after, postback.ulid_floor('-infinity'));
+    -- A second less: sessions' clocks are one clock, but it may be set back a little.
+    before := postback.ulid_floor(postback.settled_until() - interval '1 second');
+    IF before IS NULL OR before <= after THEN
+        RETURN postback.ulid_time(after);
+    END IF;
+    today := (postback.ulid_time(before) AT TIME ZONE 'UTC')::date;
+
+    INSERT INTO postback.daily AS d
+    SELECT c.* FROM postback.daily_changes(after, before) c
+    WHERE (c.clicks, c.unique_clicks, c.pending, c.approved, c.reversed, c.pending_payout, c.pending_fee, c.approved_payout,
+           c.approved_fee) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
+    ON CONFLICT ON CONSTRAINT daily_key DO UPDATE SET
+        clicks = d.clicks + excluded.clicks, unique_clicks = d.unique_clicks + excluded.unique_clicks,
+        pending = d.pending + excluded.pending, approved = d.approved + excluded.approved,
+        reversed = d.reversed + excluded.reversed,
+        pending_payout = d.pending_payout + excluded.pending_payout, pending_fee = d.pending_fee + excluded.pending_fee,
+        approved_payout = d.approved_payout + excluded.approved_payout, approved_fee = d.approved_fee + excluded.approved_fee;
+
+    -- Later clicks are of the mark's day or of later ones.
+    DELETE FROM postback.daily_visitor v WHERE v.day < today;
+    INSERT INTO postback.daily_visitor
+    SELECT v.brand_id, v.publisher_id, today, v.visitor
+    FROM (SELECT k.brand_id, k.publisher_id,
+                 postback.visitor_of(k.brand_id, k.offer_id, k.publisher_id, k.address_hash, k.agent_hash) AS visitor
+          FROM postback.click k
+          WHERE k.id >= greatest(after, postback.ulid_floor(today::timestamp AT TIME ZONE 'UTC')) AND k.id < before) v
+    WHERE v.visitor IS NOT NULL
+    ON CONFLICT DO NOTHING;
+
+    INSERT INTO postback.daily_mark AS m (upto, rolled_at) VALUES (before, clock_timestamp())
+    ON CONFLICT (one) DO UPDATE SET upto = excluded.upto, rolled_at = excluded.rolled_at;
+    RETURN postback.ulid_time(before);
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.policy_list(OUT relation text, OUT condition text)
+ RETURNS SETOF record
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE ROWS 20
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT p.relation, replace(replace(p.condition,
+               '{brands}', 'ARRAY(SELECT s.brand_id FROM postback.reader_scope s WHERE s.brand_id IS NOT NULL)'),
+               '{publishers}', 'ARRAY(SELECT s.publisher_id FROM postback.reader_scope s WHERE s.publisher_id IS NOT NULL)')
+    FROM (VALUES
+        -- The scopes that the current role has, by itself or as a member; all others follow from these.
+        ('reader_scope', 'pg_has_role(current_user, to_regrole(quote_ident(role))::oid, ''USAGE'')'),
+        ('link',       'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        -- A publisher sees the brands and offers that it has a link for, a brand its publishers.
+        ('brand',      'id = ANY ({brands}) OR id IN (SELECT l.brand_id FROM postback.link l)'),
+        ('offer',      'brand_id = ANY ({brands}) OR id IN (SELECT l.offer_id FROM postback.link l)'),
+        ('publisher',  'id = ANY ({publishers}) OR id IN (SELECT l.publisher_id FROM postback.link l)'),
+        ('goal',       'brand_id = ANY ({brands}) OR offer_id IN (SELECT l.offer_id FROM postback.link l)'),
+        ('terms',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('promo_code', 'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('callback',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('click',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('receipt',    'brand_id = ANY ({brands})'),
+        ('conversion', 'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('history',    'brand_id = ANY ({brands}) OR cardinality({publishers}) > 0
+                        AND EXISTS (SELECT FROM postback.conversion c WHERE c.id = conversion_id)'),
+        ('event',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('ledger',     'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('balance',    'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('daily',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('daily_visitor', 'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('delivery',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('attempt',    'brand_id = ANY ({brands}) OR cardinality({publishers}) > 0
+                        AND EXISTS (SELECT FROM postback.delivery d WHERE d.id = delivery_id)'))
+        AS p (relation, condition)
+$function$
+;
+
+COMMENT ON COLUMN postback.delivery_due.attempt_id IS 'Names the current lease; settle() answers to it';
+
+COMMENT ON COLUMN postback.delivery_due.endpoint IS 'host:port, what connection caps and the breaker go by';
+
+COMMENT ON COLUMN postback.delivery_due.waiting IS 'Was not due when it was last looked at: claim() sets it to false when due_at has come';
+
+COMMENT ON TABLE postback.delivery_due IS 'The queue: one short row per delivery that is not finished; claim() leases, settle() removes or moves on';
+
+GRANT SELECT (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, attempt_id, leased_until, sender) ON TABLE postback.delivery_due TO postback_operator;
+
+COMMENT ON TABLE postback.delivery_due_now IS 'The deliveries that are due, those in flight among them';
+
+COMMENT ON TABLE postback.delivery_due_later IS 'The deliveries that are due later: delayed, backing off, or of a disabled callback (infinity)';
+
+COMMENT ON COLUMN postback.partition_policy.retention IS 'Partitions wholly older than this are dropped, unless still needed; null: never';
+
+COMMENT ON ROUTINE postback.still_needed(text,postback.ulid,postback.ulid,timestamp with time zone) IS 'What the table''s rows with ids from lower to upper (exclusive) are needed for, however old they are; null: nothing';
+
+REVOKE ALL ON ROUTINE postback.still_needed(text,postback.ulid,postback.ulid,timestamp with time zone) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+
+COMMENT ON ROUTINE postback.keep_partitions(timestamp with time zone) IS 'Makes the partitions for now and for the time ahead, and drops those past their retention, as partition_policy says;
+returns what was done: created, dropped, purged (rows in the default partition), kept (past its retention, but still needed:
+for deliveries to be sent, an attribution window, the daily reports), or busy (a lock was not to be had within 200 ms: the next
+call tries again). Safe to call at any time; schedule_jobs() has it called hourly.';
+
+COMMENT ON ROUTINE postback.wake_deliveries(timestamp with time zone,integer) IS 'Moves what has fallen due by then from delivery_due_later to delivery_due_now, some thousand at a time, oldest first';
+
+REVOKE ALL ON ROUTINE postback.wake_deliveries(timestamp with time zone,integer) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+
+COMMENT ON ROUTINE postback.compact_due() IS 'Writes delivery_due_now anew when it is over 32 MB for at most 20,000 rows: a snapshot that stays open, a long report''s, keeps
+vacuum from using the space of finished deliveries again, and every claim would read past them. Returns whether it did. Waits at
+most 100 ms for those who are at the table; what such a snapshot''s owner reads of the queue later is empty.';
+
+REVOKE ALL ON ROUTINE postback.compact_due() FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+
+COMMENT ON ROUTINE postback.mask_auth(text,jsonb) IS 'What a server answered, without the credentials of callback.auth, which some echo: attempts are kept and shown';
+
+REVOKE ALL ON ROUTINE postback.mask_auth(text,jsonb) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+
+COMMENT ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) IS 'Tells what came of claims, one element of each array per attempt: outcome response (with http_code), error, blocked (final)
+or released (not sent). Decides on delivered, retry (5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 10 h, +-20 %, Retry-After seconds if
+later, at most a day) or failed; disables callbacks on 410 and after five days without success; a success supersedes the
+older ones of its callback and conversion. Returns how many claims were still the sender''s: settling twice changes nothing,
+settling after another sender has taken the claim over only completes the log.';
+
+REVOKE ALL ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+GRANT EXECUTE ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) TO postback_sender;
+
+COMMENT ON COLUMN postback.callback_health.delayed IS 'Of them those that were never tried and are due later';
+
+COMMENT ON COLUMN postback.callback_health.failing_since IS 'First failed attempt since the last success, however long ago';
+
+COMMENT ON COLUMN postback.callback_health.oldest_due IS 'Long past: nothing sends, or the endpoint is slow. Null: nothing is due';
+
+COMMENT ON COLUMN postback.callback_health.p50_ms IS 'Half of the last day''s attempts took at most so many milliseconds';
+
+COMMENT ON COLUMN postback.callback_health.p99_ms IS '99 of 100 of the last day''s attempts took at most so many milliseconds';
+
+COMMENT ON COLUMN postback.callback_health.queued IS 'Deliveries that are not finished, delayed and waiting ones too';
+
+COMMENT ON COLUMN postback.callback_health.streak IS 'Attempts without success in a row, up to now, of the last day';
+
+COMMENT ON COLUMN postback.callback_health.success_rate IS '0 to 1, of the last day''s attempts; null: none was made';
+
+COMMENT ON VIEW postback.callback_health IS 'How each callback fares: attempts of the last day, and what stands in the queue now';
+
+GRANT SELECT (id, name, enabled, disabled_reason, failing_since, attempts, success_rate, streak, p50_ms, p99_ms, last_error, last_error_at, last_success_at, queued, delayed, oldest_due) ON TABLE postback.callback_health TO postback_operator;
+
+COMMENT ON COLUMN postback.daily_visitor.visitor IS 'Hash of brand, offer, publisher and the click''s hashes of address and user agent';
+
+COMMENT ON TABLE postback.daily_visitor IS 'Who was counted as a unique click on the day of the mark';
+
+GRANT SELECT (brand_id, publisher_id, day, visitor) ON TABLE postback.daily_visitor TO postback_operator;
+GRANT SELECT (brand_id, publisher_id, day, visitor) ON TABLE postback.daily_visitor TO postback_reader;
+
+SELECT postback.keep_policies();
