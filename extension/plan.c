@@ -17,6 +17,7 @@
 #include "utils/lsyscache.h"
 
 #include "insert.h"
+#include "core/version.h"
 #include "plan.h"
 
 #define MAX_COLUMNS 32
@@ -548,6 +549,29 @@ static const char *const planner_settings_off[] = {
 	"enable_seqscan", "enable_sort", "enable_hashjoin", "enable_mergejoin", "enable_material", "jit"
 };
 
+/* Tables and signatures are those of this library's own SQL: after "make install" the extension is to be updated too. */
+static void
+check_version(void)
+{
+	static Oid	checked = InvalidOid;
+	Oid			schema = get_namespace_oid("postback", false);
+	const char *version;
+
+	if (checked == schema)
+		return;
+	if (SPI_execute("SELECT e.extversion FROM pg_catalog.pg_extension e WHERE e.extname = 'postback'", true, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
+		elog(ERROR, "could not find the extension postback");
+	version = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (!pb_same_minor(version, POSTBACK_VERSION))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the extension postback is of version %s, its library of version %s", version, POSTBACK_VERSION),
+				 errdetail("Nothing is done until both are of one version."),
+				 errhint("ALTER EXTENSION postback UPDATE;")));
+	checked = schema;
+}
+
 int
 statements_begin(void)
 {
@@ -555,6 +579,7 @@ statements_begin(void)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
+	check_version();
 	level = NewGUCNestLevel();
 	for (size_t i = 0; i < lengthof(planner_settings_off); i++)
 		(void) set_config_option(planner_settings_off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../extension/core/version.h"
 #include "log.h"
 
 #ifndef POSTBACK_VERSION
@@ -675,18 +676,6 @@ unsafe_setting(const PGresult *rows)
 	return NULL;
 }
 
-/* "1.2.3" and "1.2.4" go together, "1.2" and "1.3" need not. */
-static bool
-same_minor(const char *a, const char *b)
-{
-	int			dots = 0;
-
-	for (; *a == *b; a++, b++)
-		if (*a == '\0' || (*a == '.' && ++dots == 2))
-			return true;
-	return dots >= 2 || (dots == 1 && ((*a == '\0' && *b == '.') || (*a == '.' && *b == '\0')));
-}
-
 static void
 end_check(DbConnection *connection, const PGresult *rows)
 {
@@ -699,7 +688,7 @@ end_check(DbConnection *connection, const PGresult *rows)
 						   "An answer of 200 promises that the record survives a crash: switch it on.");
 		return;
 	}
-	if (!same_minor(version, POSTBACK_VERSION))
+	if (!pb_same_minor(version, POSTBACK_VERSION))
 		log_warning("the extension is of another version", LOG_TEXT("extension", version),
 					LOG_TEXT("daemon", POSTBACK_VERSION));
 	connection_step(connection);
@@ -722,7 +711,8 @@ end_setup(DbConnection *connection, const PGresult *rows)
 		fill_error(&error, rows);
 		if (is_refusal(error.sqlstate))
 			connection_refused(connection, error.message,
-							   "Is the extension postback installed in this database, and may this role execute its functions?");
+							   "Is the extension postback installed in this database and up to date (ALTER EXTENSION postback UPDATE), "
+							   "and may this role execute its functions?");
 		else
 			connection_lost(connection, error.message);
 		return;

@@ -1,4 +1,5 @@
-# pg_dump of a used database, restored into another cluster, gives back the same rows and nothing more, and works on.
+# pg_dump of a used database, restored into another cluster by the README's steps, gives back the same rows and nothing more, with
+# partitions, rights, policies and, after schedule_jobs(), jobs; and works on.
 
 use strict;
 use warnings;
@@ -48,27 +49,46 @@ sub contents
 	  map { "$_ " . $t->sql("SELECT count(*), md5(string_agg(r::text, E'\\n' ORDER BY r::text)) FROM postback.$_ r") } @tables;
 }
 
-# Names of everything in the schema that a restore could lose or make twice.
-sub objects
+# Everything that the schema is made of, in a file: partitions, indexes, rights, policies, comments ...
+sub catalogue
 {
 	my ($t) = @_;
-	return $t->sql(q{
-		SELECT relkind, relname, pg_get_partkeydef(oid), pg_get_expr(relpartbound, oid), relacl FROM pg_class
-		WHERE relnamespace = 'postback'::regnamespace ORDER BY 1, 2});
+	my $file = "$PostgreSQL::Test::Utils::tmp_check/" . $t->node->name . '_catalogue';
+	$t->node->command_ok([ 'psql', '-XAtq', '-d', 'postgres', '-f', "$FindBin::Bin/../house/catalogue.sql", '-o', $file ], 'catalogue of ' . $t->node->name);
+	return $file;
 }
 
-$old->sql('SELECT cron.unschedule(jobid) FROM cron.job');
+sub jobs { return $_[0]->sql('SELECT jobname, schedule, command, database, active FROM cron.job ORDER BY jobname') }
+
+# What a reader of the second brand sees.
+sub read_as
+{
+	my ($t) = @_;
+	return $t->sql('SET ROLE shop; SELECT string_agg(DISTINCT brand, $$,$$), count(*) FROM postback.conversions');
+}
+
+$old->sql("CREATE ROLE shop IN ROLE postback_reader; INSERT INTO postback.reader_scope (role, brand_id) VALUES ('shop', '$other{brand}')");
+is(read_as($old), 'Second|1', 'a reader sees its brand');
+my $jobs = jobs($old);
+like($jobs, qr/^postback_approve_due\|/m, 'there are jobs');
+$old->sql('UPDATE cron.job SET active = false');
 my $dump = $PostgreSQL::Test::Utils::tmp_check . '/dump';
 my $before = contents($old);
-my $objects = objects($old);
-$old->node->command_ok([ 'pg_dump', '-Fc', '-f', $dump, 'postgres' ], 'pg_dump');
+my $objects = catalogue($old);
+$old->node->command_ok([ 'pg_dump', '-Fc', '-e', 'postback', '-f', $dump, 'postgres' ], 'pg_dump');
 is(contents($old), $before, 'a dump changes nothing');
 like($before, qr/^ledger [1-9]\d*\|/m, 'there is money in it');
 
 my $new = PostbackTest->new(name => 'new', extension => 0);
 $new->node->command_ok([ 'pg_restore', '--exit-on-error', '-d', 'postgres', $dump ], 'pg_restore into a new cluster');
 is(contents($new), $before, 'gives the same rows in every table');
-is(objects($new), $objects, 'and the same tables, partitions, indexes and rights');
+is($new->sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'postback'::regnamespace AND relkind = 'S'"), '0', 'there are no sequences that could start anew');
+$new->sql('CREATE EXTENSION pg_cron; SELECT postback.schedule_jobs()');
+is(jobs($new), $jobs, 'schedule_jobs() brings back the jobs');
+my ($differences) = run_command([ $^X, "$FindBin::Bin/../house/catalogue-difference", catalogue($new), $objects ]);
+is($differences, '', 'and with the policies all is the same: tables, partitions, indexes, rights and policies');
+$new->sql('CREATE ROLE shop IN ROLE postback_reader');
+is(read_as($new), 'Second|1', 'a reader whose role is made again sees its brand again');
 $new->audit_ok('the audit finds no difference after');
 
 # It works on: the token, the old conversions, new ones, the queue.
