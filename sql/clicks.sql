@@ -209,6 +209,7 @@ SELECT n.query, n.want, g.got FROM narrowing n CROSS JOIN LATERAL pg_temp.goes_t
 -- windows: the brand's, an offer's own, and the least age
 UPDATE postback.offer SET min_click_age = '1 hour' WHERE id = :'offer2';
 SELECT pg_temp.goes_to(:'last_token', '') AS of_the_other_offer, pg_temp.goes_to(:'last_token', 'offer_id=' || :'offer2') AS too_young;
+SELECT pg_temp.goes_to(:'last_token', 'click_id=' || max(c.id)) AS named_too_young FROM postback.click c WHERE c.offer_id = :'offer2';
 UPDATE postback.offer SET min_click_age = NULL, attribution_window = '0' WHERE id = :'offer2';
 SELECT pg_temp.goes_to(:'last_token', '') AS of_the_other_offer, pg_temp.goes_to(:'last_token', 'offer_id=' || :'offer2') AS too_old;
 UPDATE postback.offer SET attribution_window = NULL WHERE id = :'offer2';

@@ -49,6 +49,16 @@ is($reply->{headers}{'cache-control'}, 'no-store', 'no redirect is cached');
 like(visit($p{link}, 'X-Forwarded-Proto' => 'https')->{headers}{'set-cookie'}, qr/; SameSite=Lax; Secure$/, 'behind TLS it is Secure');
 like(visit($placed)->{headers}{location}, qr{^http://shop\.example/clk_\w{26}/x\?b=c#d$}, 'the click id stands where the URL has {click_id}');
 
+# Who is not a trusted proxy may say what he likes.
+
+my $untrusting = $t->serve;
+$reply = visit($p{link}, 'X-Forwarded-Proto' => 'https', 'X-Forwarded-For' => '192.0.2.99', 'User-Agent' => 'untrusted');
+unlike($reply->{headers}{'set-cookie'}, qr/Secure/, 'of an untrusted peer the cookie is not Secure');
+visit($p{link}, 'X-Forwarded-For' => '192.0.2.98', 'User-Agent' => 'untrusted');
+is($t->sql("SELECT count(*), count(DISTINCT visitor_hash) FROM (SELECT * FROM postback.click ORDER BY id DESC LIMIT 2) c"), '2|1', 'and its address is its own');
+$t->stop($untrusting);
+$t->{port} = $serve->{port};
+
 # Not a visit.
 
 my $before = clicks();

@@ -1,0 +1,104 @@
+# Pixels: /p/TOKEN.gif in a visitor's browser. Every answer is an image, the cookie of the click is the click, and what the call
+# came to stands in X-Postback-Code.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+use PostbackTest;
+use Test::More;
+
+my $t = PostbackTest->new;
+my %p = $t->programme;
+my %other = $t->programme(name => 'Other');
+my $styled = $t->sql("SELECT token FROM postback.issue_token('$p{brand}', 'styled', reply_style => 'always200')");
+my $serve = $t->serve;
+
+# One pixel, as a browser asks for it; the answer as "status code".
+my $reply;
+sub pixel
+{
+	my ($token, $query, %options) = @_;
+	$reply = $t->request($options{method} // 'GET', "/p/$token.gif" . (defined $query ? "?$query" : ''),
+		headers => { Accept => 'image/*', defined $options{cookie} ? (Cookie => $options{cookie}) : () }, body => $options{body});
+	return join ' ', $reply->{status}, $reply->{headers}{'x-postback-code'} // 'none';
+}
+
+# Is the answer an image of one transparent point that no cache keeps?
+sub is_image
+{
+	my ($name) = @_;
+	my ($magic, $width, $height) = unpack 'a6 v v', $reply->{body};
+	return is(join(' ', $reply->{headers}{'content-type'}, $magic, $width, $height, substr($reply->{body}, -1) eq ';' ? 'whole' : 'cut', $reply->{headers}{'cache-control'} // ''),
+		'image/gif GIF89a 1 1 whole no-store', $name);
+}
+
+sub attribution
+{
+	my ($order) = @_;
+	return $t->sql("SELECT concat_ws(' ', c.attribution, c.click_id) FROM postback.conversion c WHERE c.order_ref = '$order'");
+}
+
+# The browser follows the link, keeps the cookie for the whole host, and sends it with the pixel.
+my $cookie = $t->click($p{link}, sub_id => 'a')->{headers}{'set-cookie'};
+my ($id) = $cookie =~ /^postback_click=clk_(\w{26});/;
+like($cookie, qr{; Path=/(;|$)}, 'the cookie is for all paths of the host: links are under /c/, pixels under /p/');
+($cookie) = split /;/, $cookie;
+is(pixel($p{token}, 'order=P-1&value=1000', cookie => $cookie), '200 created', 'a sale');
+is_image('is answered by an image');
+is(attribution('P-1'), "click $id", 'the click is that of the cookie');
+is($t->sql("SELECT cookie FROM postback.receipt WHERE order_ref = 'P-1'"), "clk_$id", 'which the receipt keeps');
+is(pixel($p{token}, 'order=P-1&value=1000', cookie => $cookie), '200 duplicate', 'loaded again');
+is_image('an image too');
+is(pixel($p{token}, 'order=P-2&value=1000', cookie => "a=b; x_postback_click=no; $cookie; postback_clicks=clk_0"), '200 created', 'among other cookies');
+is(attribution('P-2'), "click $id", 'it is found');
+my $second = ($t->click($p{link})->{headers}{location} =~ /click_id=clk_(\w{26})/)[0];
+is(pixel($p{token}, "order=P-3&value=1000&click_id=clk_$second", cookie => $cookie), '200 created', 'with a click id of its own');
+is(attribution('P-3'), "click $second", 'the cookie does not count');
+is(pixel($p{token}, "order=P-4&value=1000&click_id=", cookie => $cookie), '200 created', 'with an empty one');
+is(attribution('P-4'), "click $id", 'it does');
+is($t->request('GET', "/p/$p{token}?order=S-1&value=1000", headers => { Cookie => $cookie })->{json}{result}, 'created', 'a server\'s call with a cookie');
+is(attribution('S-1'), "last_click $second", 'has no cookie');
+
+# Cookies that are no click of the brand: kept, unattributed, no guess.
+for my $case ([ 'P-5', 'postback_click=nonsense', 'bad_click_id' ], [ 'P-6', 'postback_click=clk_01ARZ3NDEKTSV4RRFFQ69G5FAV', 'unknown_click_id' ],
+	[ 'P-7', ($t->click($other{link})->{headers}{'set-cookie'} =~ /^([^;]+)/)[0], 'unknown_click_id' ])
+{
+	is(pixel($p{token}, "order=$case->[0]&value=1000", cookie => $case->[1]), '200 created', "a cookie that is no click of the brand: $case->[2]");
+	is(attribution($case->[0]), 'none', 'nobody earns it');
+	is($t->sql("SELECT warning FROM postback.receipt WHERE order_ref = '$case->[0]'"), $case->[2], 'the receipt says why');
+	is($t->sql("SELECT count(*) FROM postback.receipt r CROSS JOIN LATERAL postback.explain(r.id) x WHERE r.order_ref = '$case->[0]' AND x.step = 'click' AND x.outcome LIKE 'passed over: %'"),
+		'1', 'and explain');
+}
+is(pixel($p{token}, 'order=P-8&value=1000'), '200 created', 'without a cookie');
+is(attribution('P-8'), "last_click $second", 'the last click');
+
+# Every answer is an image, whatever it says.
+for my $case (
+	[ [ $p{token}, 'order=P-9' ], '400 missing_parameter', 'no value' ],
+	[ [ $p{token}, 'order=P-9&value=x' ], '400 bad_value', 'a bad value' ],
+	[ [ $p{token}, undef ], '400 missing_parameter', 'nothing' ],
+	[ [ $p{token}, 'order=NONE&status=approved' ], '404 unknown_order', 'an order that is not known' ],
+	[ [ "$p{token}x", 'order=P-9&value=1' ], '404 unknown_token', 'a token that is not known' ],
+	[ [ $p{token}, 'event=signup&order=E-1', cookie => $cookie ], '200 event', 'an event' ],
+	[ [ $p{token}, 'event=Signup&order=E-1', cookie => $cookie ], '200 duplicate', 'the event again: once per event and order' ],
+	[ [ $p{token}, 'event=signup', cookie => $cookie ], '200 event', 'an event without an order' ],
+	[ [ $p{token}, 'event=signup', cookie => $cookie ], '200 event', 'counts each time' ],
+	[ [ $p{token}, 'order=P-1&status=approved' ], '200 approved', 'an approval' ],
+	[ [ $p{token}, 'order=P-1&status=reversed' ], '409 locked', 'what is locked' ],
+	[ [ $styled, 'order=P-1&status=reversed' ], '200 locked', 'of a token that is always answered 200' ],
+	[ [ $p{token}, undef, method => 'POST', body => '{"order":"P-10","value":5}' ], '415 unsupported_media_type', 'a body of no type' ],
+	[ [ $p{token}, 'order=P-1', method => 'DELETE' ], '405 method_not_allowed', 'another method' ])
+{
+	is(pixel(@{ $case->[0] }), $case->[1], "pixel: $case->[2]");
+	is_image("$case->[2]: an image");
+}
+is($t->sql("SELECT count(*), count(click_id) FROM postback.event"), '3|3', 'events by pixels have the click of the cookie');
+
+$t->node->stop('immediate');
+is(pixel($p{token}, 'order=P-11&value=1'), '503 unavailable', 'without a database');
+is_image('an image too');
+$t->node->start;
+$t->audit_ok;
+$t->finish;
