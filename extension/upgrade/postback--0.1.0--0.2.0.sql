@@ -16,7 +16,8 @@ CREATE TABLE postback.delivery_due (
     attempts      smallint NOT NULL DEFAULT 0,
     attempt_id    postback.ulid,
     leased_until  timestamptz,
-    sender        text
+    sender        text,
+    unanswered    boolean NOT NULL DEFAULT false
 ) PARTITION BY LIST (waiting);
 CREATE TABLE postback.delivery_due_now PARTITION OF postback.delivery_due FOR VALUES IN (false)
     WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
@@ -29,7 +30,8 @@ ALTER TABLE postback.delivery_due_later ADD PRIMARY KEY (delivery_id);
 CREATE INDEX delivery_due_later_due_idx ON postback.delivery_due_later (due_at);
 CREATE INDEX delivery_due_later_conversion_idx ON postback.delivery_due_later (conversion_id, callback_id, seq);
 CREATE INDEX delivery_due_later_callback_idx ON postback.delivery_due_later (callback_id);
-INSERT INTO postback.delivery_due
+INSERT INTO postback.delivery_due (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, attempt_id,
+                                   leased_until, sender)
 SELECT q.attempt_id IS NULL AND q.due_at > pg_catalog.now(), q.delivery_id, q.callback_id, q.conversion_id, q.seq, q.endpoint,
        CASE WHEN q.attempt_id IS NULL THEN q.due_at ELSE pg_catalog.now() END, q.attempts, q.attempt_id, q.leased_until, q.sender
 FROM postback.delivery_due_before q;
@@ -224,8 +226,8 @@ AS $function$
             FOR UPDATE SKIP LOCKED))
         RETURNING q.*
     )
-    INSERT INTO postback.delivery_due_now (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
-    SELECT d.delivery_id, d.callback_id, d.conversion_id, d.seq, d.endpoint, d.due_at, d.attempts
+    INSERT INTO postback.delivery_due_now (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
+    SELECT d.delivery_id, d.callback_id, d.conversion_id, d.seq, d.endpoint, d.due_at, d.attempts, d.unanswered
     FROM due d
 $function$
 ;
@@ -338,12 +340,18 @@ BEGIN
             FROM postback.delivery_due_now q
             WHERE q.endpoint = e.endpoint
               AND q.due_at <= at AND (q.leased_until IS NULL OR q.leased_until <= at)
-              -- Of one callback and conversion one at a time, and of those that are due the oldest.
+              -- Of one callback and conversion one at a time, and of those that are due the oldest; but an older one never
+              -- follows a newer one whose lease ended without an answer, for the receiver may have accepted that.
               AND NOT EXISTS (
                   SELECT FROM postback.delivery_due s
                   WHERE s.conversion_id = q.conversion_id AND s.callback_id = q.callback_id
                     AND s.delivery_id <> q.delivery_id
-                    AND (s.leased_until > at OR (s.due_at <= at AND s.seq < q.seq)))
+                    AND (s.leased_until > at
+                         OR s.seq < q.seq AND s.due_at <= at
+                            AND NOT ((q.unanswered OR q.attempt_id IS NOT NULL)
+                                     AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND NOT c.every_status))
+                         OR s.seq > q.seq AND (s.unanswered OR s.attempt_id IS NOT NULL)
+                            AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND NOT c.every_status)))
               AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND c.enabled)
             ORDER BY q.due_at
             LIMIT per_endpoint
@@ -381,7 +389,8 @@ BEGIN
           AND NOT EXISTS (SELECT FROM misfit m WHERE m.delivery_id = i.delivery_id)
     ), leased AS (
         UPDATE postback.delivery_due_now q
-        SET attempt_id = postback.new_ulid(), leased_until = at + claim.lease, sender = claim.sender
+        SET attempt_id = postback.new_ulid(), leased_until = at + claim.lease, sender = claim.sender,
+            unanswered = q.unanswered OR q.attempt_id IS NOT NULL
         FROM item i
         WHERE q.ctid = i.place AND NOT EXISTS (SELECT FROM misfit m WHERE m.delivery_id = i.delivery_id)
         RETURNING q.attempt_id, q.delivery_id, q.endpoint, i.number, i.callback_id, i.method, i.url, i.headers, i.body
@@ -430,7 +439,7 @@ BEGIN
         SELECT q.ctid AS place, k.attempt_id, k.outcome, k.http_code, left(k.error, 1000) AS error, k.milliseconds, k.address,
                left(CASE WHEN c.auth IS NULL THEN k.response ELSE postback.mask_auth(k.response, c.auth) END, 2048) AS response,
                k.retry_after,
-               q.delivery_id, q.callback_id, q.conversion_id, q.seq, q.attempts + 1 AS number, q.endpoint,
+               q.delivery_id, q.callback_id, q.conversion_id, q.seq, q.attempts + 1 AS number, q.endpoint, q.unanswered,
                c.enabled, c.every_status, c.failing_since,
                k.outcome = 'response' AND k.http_code IS NOT NULL
                AND CASE c.success_codes WHEN '200-299' THEN k.http_code BETWEEN 200 AND 299
@@ -474,8 +483,9 @@ BEGIN
         WHERE q.ctid = j.place AND j.state = 'released'
           AND NOT EXISTS (SELECT FROM older o WHERE o.delivery_id = j.delivery_id)
     ), put_off AS (
-        INSERT INTO postback.delivery_due_later (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
-        SELECT true, j.delivery_id, j.callback_id, j.conversion_id, j.seq, j.endpoint, j.next_at, j.number
+        INSERT INTO postback.delivery_due_later
+            (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
+        SELECT true, j.delivery_id, j.callback_id, j.conversion_id, j.seq, j.endpoint, j.next_at, j.number, j.unanswered
         FROM judged j
         WHERE j.state = 'queued' AND NOT EXISTS (SELECT FROM older o WHERE o.delivery_id = j.delivery_id)
     ), told AS (
@@ -592,8 +602,10 @@ BEGIN
             WHERE q.callback_id = NEW.id AND q.due_at = 'infinity' AND d.id = q.delivery_id
             RETURNING d.due_at AS due_then, q.*
         )
-        INSERT INTO postback.delivery_due (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
-        SELECT a.due_then > now(), a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, a.due_then, a.attempts
+        INSERT INTO postback.delivery_due
+            (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
+        SELECT a.due_then > now(), a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, a.due_then, a.attempts,
+               a.unanswered
         FROM awake a;
     ELSE
         UPDATE postback.delivery_due_later q SET due_at = 'infinity' WHERE q.callback_id = NEW.id AND q.due_at < 'infinity';
@@ -606,8 +618,9 @@ BEGIN
                 FOR UPDATE SKIP LOCKED))
             RETURNING q.*
         )
-        INSERT INTO postback.delivery_due_later (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
-        SELECT true, a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, 'infinity', a.attempts
+        INSERT INTO postback.delivery_due_later
+            (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
+        SELECT true, a.delivery_id, a.callback_id, a.conversion_id, a.seq, a.endpoint, 'infinity', a.attempts, a.unanswered
         FROM asleep a;
     END IF;
     RETURN NEW;
@@ -623,6 +636,7 @@ CREATE OR REPLACE FUNCTION postback.resend(delivery postback.ulid)
 AS $function$
 DECLARE
     found_delivery record;
+    was_unanswered boolean;
 BEGIN
     -- Locks the place in the queue, then the delivery, as settle() does.
     PERFORM FROM postback.delivery_due q WHERE q.delivery_id = resend.delivery FOR UPDATE;
@@ -638,10 +652,10 @@ BEGIN
             HINT = 'SELECT id, state FROM postback.deliveries lists them.';
     END IF;
     PERFORM postback.check_sendable(found_delivery.callback_id);
-    DELETE FROM postback.delivery_due_later q WHERE q.delivery_id = resend.delivery;
-    INSERT INTO postback.delivery_due_now AS q (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+    DELETE FROM postback.delivery_due_later q WHERE q.delivery_id = resend.delivery RETURNING q.unanswered INTO was_unanswered;
+    INSERT INTO postback.delivery_due_now AS q (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
     VALUES (resend.delivery, found_delivery.callback_id, found_delivery.conversion_id, found_delivery.seq,
-            postback.endpoint_of(found_delivery.url), now(), found_delivery.attempts)
+            postback.endpoint_of(found_delivery.url), now(), found_delivery.attempts, coalesce(was_unanswered, false))
     -- Still in the queue: now rather than later, unless it is in flight at this moment.
     ON CONFLICT ON CONSTRAINT delivery_due_now_pkey DO UPDATE SET due_at = least(q.due_at, excluded.due_at)
         WHERE q.leased_until IS NULL OR q.leased_until <= now();
@@ -908,11 +922,13 @@ COMMENT ON COLUMN postback.delivery_due.attempt_id IS 'Names the current lease; 
 
 COMMENT ON COLUMN postback.delivery_due.endpoint IS 'host:port, what connection caps and the breaker go by';
 
+COMMENT ON COLUMN postback.delivery_due.unanswered IS 'A lease ended without an answer: the receiver may have accepted it, so older ones wait for its end';
+
 COMMENT ON COLUMN postback.delivery_due.waiting IS 'Was not due when it was last looked at: claim() sets it to false when due_at has come';
 
 COMMENT ON TABLE postback.delivery_due IS 'The queue: one short row per delivery that is not finished; claim() leases, settle() removes or moves on';
 
-GRANT SELECT (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, attempt_id, leased_until, sender) ON TABLE postback.delivery_due TO postback_operator;
+GRANT SELECT (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, attempt_id, leased_until, sender, unanswered) ON TABLE postback.delivery_due TO postback_operator;
 
 COMMENT ON TABLE postback.delivery_due_now IS 'The deliveries that are due, those in flight among them';
 
@@ -943,6 +959,12 @@ COMMENT ON ROUTINE postback.mask_auth(text,jsonb) IS 'What a server answered, wi
 
 REVOKE ALL ON ROUTINE postback.mask_auth(text,jsonb) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
 
+COMMENT ON ROUTINE postback.claim(text,integer,interval,text[],integer) IS 'Leases deliveries that are due to a sender, at most max_items, at most per_endpoint for one endpoint (host:port), none for
+full_endpoints; oldest first within an endpoint, endpoints by turns. Of one callback and conversion at most one is in flight,
+and none older than one that a killed sender may have delivered (but with every_status).
+Each row is a request ready to send and the secrets to sign it with; attempt_id names the claim to settle(). What is not
+settled when the lease ends comes back. Never call it in a transaction that stays open: other senders wait for it.';
+
 COMMENT ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) IS 'Tells what came of claims, one element of each array per attempt: outcome response (with http_code), error, blocked (final)
 or released (not sent). Decides on delivered, retry (5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 10 h, +-20 %, Retry-After seconds if
 later, at most a day) or failed; disables callbacks on 410 and after five days without success; a success supersedes the
@@ -951,6 +973,11 @@ settling after another sender has taken the claim over only completes the log.';
 
 REVOKE ALL ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
 GRANT EXECUTE ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) TO postback_sender;
+
+COMMENT ON ROUTINE postback.send_test(postback.ulid) IS 'Sends one delivery to the callback''s real URL now, whatever its delay, and returns its id: SELECT * FROM postback.deliveries
+WHERE id = ... shows what came of it. It is rendered with the newest conversion, event or click, by the callback''s type, that fits
+it (of the last 10,000), or with sample values if there is none. It is a test: {test} is 1, the column test true; conversion_id,
+event_id and click_id are null, so that it counts in no seq and supersedes nothing. Errors: invalid_parameter_value.';
 
 COMMENT ON COLUMN postback.callback_health.delayed IS 'Of them those that were never tried and are due later';
 
