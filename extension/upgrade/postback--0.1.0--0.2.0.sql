@@ -210,6 +210,18 @@ END
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION postback.is_success(success_codes text, http_code integer)
+ RETURNS boolean
+ LANGUAGE sql
+ IMMUTABLE PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT coalesce(bool_or(http_code BETWEEN SYMMETRIC split_part(r, '-', 1)::integer
+                                      AND coalesce(nullif(split_part(r, '-', 2), ''), r)::integer), false)
+    FROM string_to_table(success_codes, ',') r
+$function$
+;
+
 CREATE OR REPLACE FUNCTION postback.wake_deliveries(at timestamp with time zone, at_least integer)
  RETURNS void
  LANGUAGE sql
@@ -409,7 +421,8 @@ BEGIN
            l.body,
            ARRAY(SELECT s.secret FROM postback.callback_secret s
                  WHERE s.callback_id = l.callback_id AND s.valid_to > at
-                 ORDER BY s.valid_to DESC, s.secret),
+                 ORDER BY s.valid_to DESC, s.secret
+                 LIMIT 4),
            l.number, 10000
     FROM place
     CROSS JOIN leased l
@@ -664,55 +677,115 @@ END
 $function$
 ;
 
-CREATE OR REPLACE VIEW postback.callback_health WITH (security_invoker=true) AS
+CREATE OR REPLACE FUNCTION postback.callback_figures(since interval, newest bigint)
+ RETURNS TABLE(id postback.ulid, name text, enabled boolean, disabled_reason text, failing_since timestamp with time zone, attempts bigint, success_rate numeric, streak bigint, p50_ms integer, p99_ms integer, last_error text, last_error_at timestamp with time zone, last_success_at timestamp with time zone, queued bigint, delayed bigint, oldest_due timestamp with time zone)
+ LANGUAGE sql
+ STABLE PARALLEL SAFE
+BEGIN ATOMIC
  SELECT k.id,
-    k.name,
-    k.enabled,
-    k.disabled_reason,
-    k.failing_since,
-    COALESCE(a.attempts, (0)::bigint) AS attempts,
-    a.success_rate,
-    COALESCE(a.streak, (0)::bigint) AS streak,
-    a.p50_ms,
-    a.p99_ms,
-    a.last_error,
-    a.last_error_at,
-    a.last_success_at,
-    COALESCE(q.queued, (0)::bigint) AS queued,
-    COALESCE(q.delayed, (0)::bigint) AS delayed,
-    q.oldest_due
-   FROM ((postback.callback k
-     LEFT JOIN ( SELECT t.callback_id,
-            count(*) AS attempts,
-            round(((count(*) FILTER (WHERE (t.outcome = 'success'::text)))::numeric / (count(*))::numeric), 4) AS success_rate,
-            count(*) FILTER (WHERE ((t.outcome <> 'success'::text) AND ((t.success_id IS NULL) OR (t.id > t.success_id)))) AS streak,
-            percentile_disc((0.5)::double precision) WITHIN GROUP (ORDER BY t.milliseconds) AS p50_ms,
-            percentile_disc((0.99)::double precision) WITHIN GROUP (ORDER BY t.milliseconds) AS p99_ms,
-            (array_agg(COALESCE(t.error, ('HTTP '::text || t.http_code)) ORDER BY t.id DESC) FILTER (WHERE (t.outcome <> 'success'::text)))[1] AS last_error,
-            postback.ulid_time(max(t.id) FILTER (WHERE (t.outcome <> 'success'::text))) AS last_error_at,
-            postback.ulid_time(max(t.success_id)) AS last_success_at
-           FROM ( SELECT x.id,
-                    x.brand_id,
-                    x.delivery_id,
-                    x.callback_id,
-                    x.number,
-                    x.sender,
-                    x.outcome,
-                    x.http_code,
-                    x.error,
-                    x.milliseconds,
-                    x.address,
-                    x.response,
-                    max(x.id) FILTER (WHERE (x.outcome = 'success'::text)) OVER (PARTITION BY x.callback_id) AS success_id
-                   FROM postback.attempt x
-                  WHERE (x.id >= postback.ulid_floor((now() - '1 day'::interval)))) t
-          GROUP BY t.callback_id) a ON ((a.callback_id = k.id)))
-     LEFT JOIN ( SELECT x.callback_id,
-            count(*) AS queued,
-            count(*) FILTER (WHERE ((x.attempts = 0) AND (x.due_at > now()) AND (x.leased_until IS NULL))) AS delayed,
-            min(x.due_at) FILTER (WHERE isfinite(x.due_at)) AS oldest_due
-           FROM postback.delivery_due x
-          GROUP BY x.callback_id) q ON ((q.callback_id = k.id)));
+     k.name,
+     k.enabled,
+     k.disabled_reason,
+     k.failing_since,
+     COALESCE(a.attempts, (0)::bigint) AS attempts,
+     a.success_rate,
+     COALESCE(a.streak, (0)::bigint) AS streak,
+     a.p50_ms,
+     a.p99_ms,
+     a.last_error,
+     a.last_error_at,
+     a.last_success_at,
+     COALESCE(q.queued, (0)::bigint) AS queued,
+     COALESCE(q.delayed, (0)::bigint) AS delayed,
+     q.oldest_due
+    FROM ((postback.callback k
+      LEFT JOIN ( SELECT t.callback_id,
+             count(*) AS attempts,
+             round(((count(*) FILTER (WHERE (t.outcome = 'success'::text)))::numeric / (count(*))::numeric), 4) AS success_rate,
+             count(*) FILTER (WHERE ((t.outcome <> 'success'::text) AND ((t.success_id IS NULL) OR (t.id > t.success_id)))) AS streak,
+             percentile_disc((0.5)::double precision) WITHIN GROUP (ORDER BY t.milliseconds) AS p50_ms,
+             percentile_disc((0.99)::double precision) WITHIN GROUP (ORDER BY t.milliseconds) AS p99_ms,
+             (array_agg(COALESCE(t.error, ('HTTP '::text || t.http_code)) ORDER BY t.id DESC) FILTER (WHERE (t.outcome <> 'success'::text)))[1] AS last_error,
+             postback.ulid_time(max(t.id) FILTER (WHERE (t.outcome <> 'success'::text))) AS last_error_at,
+             postback.ulid_time(max(t.success_id)) AS last_success_at
+            FROM ( SELECT x.id,
+                     x.brand_id,
+                     x.delivery_id,
+                     x.callback_id,
+                     x.number,
+                     x.sender,
+                     x.outcome,
+                     x.http_code,
+                     x.error,
+                     x.milliseconds,
+                     x.address,
+                     x.response,
+                     max(x.id) FILTER (WHERE (x.outcome = 'success'::text)) OVER (PARTITION BY x.callback_id) AS success_id
+                    FROM ( SELECT y.id,
+                             y.brand_id,
+                             y.delivery_id,
+                             y.callback_id,
+                             y.number,
+                             y.sender,
+                             y.outcome,
+                             y.http_code,
+                             y.error,
+                             y.milliseconds,
+                             y.address,
+                             y.response
+                            FROM postback.attempt y
+                           WHERE (y.id >= postback.ulid_floor((now() - callback_figures.since)))
+                           ORDER BY y.id DESC
+                          LIMIT callback_figures.newest) x) t
+           GROUP BY t.callback_id) a ON ((a.callback_id = k.id)))
+      LEFT JOIN ( SELECT x.callback_id,
+             count(*) AS queued,
+             count(*) FILTER (WHERE ((x.attempts = 0) AND (x.due_at > now()) AND (x.leased_until IS NULL))) AS delayed,
+             min(x.due_at) FILTER (WHERE isfinite(x.due_at)) AS oldest_due
+            FROM postback.delivery_due x
+           GROUP BY x.callback_id) q ON ((q.callback_id = k.id)));
+END
+;
+
+CREATE OR REPLACE VIEW postback.callback_health WITH (security_invoker=true) AS
+ SELECT f.id,
+    f.name,
+    f.enabled,
+    f.disabled_reason,
+    f.failing_since,
+    f.attempts,
+    f.success_rate,
+    f.streak,
+    f.p50_ms,
+    f.p99_ms,
+    f.last_error,
+    f.last_error_at,
+    f.last_success_at,
+    f.queued,
+    f.delayed,
+    f.oldest_due
+   FROM postback.callback_figures('1 day'::interval, NULL::bigint) f(id, name, enabled, disabled_reason, failing_since, attempts, success_rate, streak, p50_ms, p99_ms, last_error, last_error_at, last_success_at, queued, delayed, oldest_due);
+
+CREATE OR REPLACE FUNCTION postback.callback_metrics(max_items integer DEFAULT 50, OUT callback postback.ulid, OUT name text, OUT enabled boolean, OUT attempts bigint, OUT success_ratio numeric, OUT p50_seconds numeric, OUT p99_seconds numeric, OUT streak bigint, OUT last_error_age numeric, OUT failing_age numeric, OUT queued bigint, OUT overdue numeric, OUT all_enabled bigint, OUT all_failing bigint, OUT all_disabled bigint)
+ RETURNS SETOF record
+ LANGUAGE sql
+ STABLE SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+AS $function$
+    -- The newest attempts are read by their index, however many there are and whatever the statistics say.
+    SELECT f.id, f.name, f.enabled, f.attempts, f.success_rate, round(f.p50_ms / 1000.0, 3), round(f.p99_ms / 1000.0, 3),
+           f.streak, round(extract(epoch FROM now() - f.last_error_at)), round(extract(epoch FROM now() - f.failing_since)),
+           f.queued, round(greatest(extract(epoch FROM now() - f.oldest_due), 0)),
+           count(*) FILTER (WHERE f.enabled) OVER (),
+           count(*) FILTER (WHERE f.enabled AND f.failing_since IS NOT NULL) OVER (),
+           count(*) FILTER (WHERE NOT f.enabled) OVER ()
+    FROM postback.callback_figures('1 hour', 100000) f
+    ORDER BY f.failing_since IS NULL, f.attempts + f.queued DESC, f.id
+    LIMIT greatest(max_items, 1)
+$function$
+;
 
 SELECT pg_catalog.pg_extension_config_dump('postback.daily_visitor', '');
 
@@ -962,7 +1035,8 @@ REVOKE ALL ON ROUTINE postback.mask_auth(text,jsonb) FROM PUBLIC, postback_inges
 COMMENT ON ROUTINE postback.claim(text,integer,interval,text[],integer) IS 'Leases deliveries that are due to a sender, at most max_items, at most per_endpoint for one endpoint (host:port), none for
 full_endpoints; oldest first within an endpoint, endpoints by turns. Of one callback and conversion at most one is in flight,
 and none older than one that a killed sender may have delivered (but with every_status).
-Each row is a request ready to send and the secrets to sign it with; attempt_id names the claim to settle(). What is not
+Each row is a request ready to send and the secrets to sign it with (the newest four at most); attempt_id names the claim to
+settle(). What is not
 settled when the lease ends comes back. Never call it in a transaction that stays open: other senders wait for it.';
 
 COMMENT ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) IS 'Tells what came of claims, one element of each array per attempt: outcome response (with http_code), error, blocked (final)
@@ -974,10 +1048,18 @@ settling after another sender has taken the claim over only completes the log.';
 REVOKE ALL ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
 GRANT EXECUTE ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) TO postback_sender;
 
+COMMENT ON ROUTINE postback.delay_misfits(postback.ulid[]) IS 'Of deliveries whose delay is over, those whose callback would not fire any more on their conversion as it is now, by the
+conditions that decided on them, or on another status; and why. Likewise of events and clicks. claim() skips them';
+
 COMMENT ON ROUTINE postback.send_test(postback.ulid) IS 'Sends one delivery to the callback''s real URL now, whatever its delay, and returns its id: SELECT * FROM postback.deliveries
 WHERE id = ... shows what came of it. It is rendered with the newest conversion, event or click, by the callback''s type, that fits
 it (of the last 10,000), or with sample values if there is none. It is a test: {test} is 1, the column test true; conversion_id,
 event_id and click_id are null, so that it counts in no seq and supersedes nothing. Errors: invalid_parameter_value.';
+
+COMMENT ON ROUTINE postback.callback_figures(interval,bigint) IS 'How each callback fares, by its attempts among the newest (null: all) of so long a time; columns as in postback.callback_health';
+
+REVOKE ALL ON ROUTINE postback.callback_figures(interval,bigint) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+GRANT EXECUTE ON ROUTINE postback.callback_figures(interval,bigint) TO postback_operator;
 
 COMMENT ON COLUMN postback.callback_health.delayed IS 'Of them those that were never tried and are due later';
 
@@ -998,6 +1080,13 @@ COMMENT ON COLUMN postback.callback_health.success_rate IS '0 to 1, of the last 
 COMMENT ON VIEW postback.callback_health IS 'How each callback fares: attempts of the last day, and what stands in the queue now';
 
 GRANT SELECT (id, name, enabled, disabled_reason, failing_since, attempts, success_rate, streak, p50_ms, p99_ms, last_error, last_error_at, last_success_at, queued, delayed, oldest_due) ON TABLE postback.callback_health TO postback_operator;
+
+COMMENT ON ROUTINE postback.callback_metrics(integer) IS 'What the sender shows in /metrics: how the callbacks fare that need to be looked at, at most max_items, failing ones first, then the
+busiest. Of the last hour, or of its newest 100,000 attempts if it has more. overdue: seconds since the oldest delivery fell due.
+The last three columns count all callbacks';
+
+REVOKE ALL ON ROUTINE postback.callback_metrics(integer) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+GRANT EXECUTE ON ROUTINE postback.callback_metrics(integer) TO postback_sender;
 
 COMMENT ON COLUMN postback.daily_visitor.visitor IS 'Hash of brand, offer, publisher and the click''s hashes of address and user agent';
 
