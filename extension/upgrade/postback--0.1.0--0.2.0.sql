@@ -54,6 +54,10 @@ FROM (SELECT k.brand_id, k.publisher_id, d.day, postback.visitor_of(k.brand_id, 
       JOIN postback.click k ON k.id >= postback.ulid_floor(d.day::timestamp AT TIME ZONE 'UTC') AND k.id < m.upto) v
 WHERE v.visitor IS NOT NULL;
 
+-- Of two calls at once that name no goal one creates the order. Where two have created it, this says which: reverse one by staff and
+-- name its goal as given.
+CREATE UNIQUE INDEX conversion_goal_not_given_key ON postback.conversion (brand_id, order_ref) WHERE NOT goal_given;
+
 -- Deliveries are updated on their own page.
 DO $$
 DECLARE
