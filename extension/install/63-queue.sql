@@ -51,6 +51,12 @@ CREATE FUNCTION postback.wake_deliveries(at timestamptz, at_least integer) RETUR
             SELECT x.delivery_id
             FROM postback.delivery_due_later x
             WHERE x.due_at <= wake_deliveries.at
+              -- Not while a newer one of its callback and conversion is out: settle() must find it unlocked, to supersede it.
+              AND NOT EXISTS (
+                  SELECT FROM postback.delivery_due_now n
+                  WHERE n.conversion_id = x.conversion_id AND n.callback_id = x.callback_id
+                    AND n.seq > x.seq AND n.attempt_id IS NOT NULL
+                    AND EXISTS (SELECT FROM postback.callback c WHERE c.id = n.callback_id AND NOT c.every_status))
             ORDER BY x.due_at
             LIMIT greatest(4096, at_least)
             FOR UPDATE SKIP LOCKED))
@@ -61,7 +67,8 @@ CREATE FUNCTION postback.wake_deliveries(at timestamptz, at_least integer) RETUR
     FROM due d
 $$;
 COMMENT ON FUNCTION postback.wake_deliveries(timestamptz, integer) IS
-    'Moves what has fallen due by then from delivery_due_later to delivery_due_now, some thousand at a time, oldest first';
+'Moves what has fallen due by then from delivery_due_later to delivery_due_now, some thousand at a time, oldest first, but for
+what a newer one in flight may supersede';
 
 CREATE FUNCTION postback.compact_due() RETURNS boolean
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$

@@ -142,6 +142,8 @@ sub tend
 	return if $self->postmaster;
 	# Until the last backend of the old one is gone, a new one refuses to start.
 	return if grep { is_running($_) } @{ $self->{orphans} // [] };
+	# Nor as long as nobody has reaped the old one, which may never happen.
+	unlink $t->node->data_dir . '/postmaster.pid';
 	my $until = time + $PATIENCE;
 	do
 	{
