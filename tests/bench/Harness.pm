@@ -17,7 +17,7 @@ sub new
 {
 	my ($class, %self) = @_;
 
-	return bless {%self, processes => {}, sequence => 0}, $class;
+	return bless {%self, processes => {}, databases => [], sequence => 0}, $class;
 }
 
 sub setting { return $_[0]{setting}{ $_[1] } // die "there is no setting $_[1]\n" }
@@ -134,7 +134,26 @@ sub make_database
 	my ($self, $name) = @_;
 
 	$self->sql('postgres', qq{CREATE DATABASE "$name" TEMPLATE programme});
+	push @{ $self->{databases} }, $name;
 	return $name;
+}
+
+# Drops what make_database has made; whoever is still connected is thrown out.
+sub drop_databases
+{
+	my ($self) = @_;
+
+	$self->sql('postgres', qq{DROP DATABASE "$_" WITH (FORCE)}) for splice @{ $self->{databases} };
+	return;
+}
+
+# Gigabytes that are free where the cluster is.
+sub gigabytes_free
+{
+	my ($self) = @_;
+	my ($bytes) = $self->capture('df', '--output=avail', '-B1', $self->{home}) =~ /(\d+)\s*$/;
+
+	return $bytes / 1e9;
 }
 
 # What the server is still busy with from earlier rounds should not count for the next one.

@@ -5,7 +5,8 @@
 # title, unit, start, round, check}: three functions called with ($harness, $database), of which only round must be there.
 # It returns {figure, cpu, p50_us, p99_us, ...}, all but the first where they are known; the figure is a rate per second
 # unless unit says otherwise. In each round every measure of a group runs once, in their order, so that what a row
-# compares is always neighbouring in time. A measure may say in "missing" why it cannot be made here.
+# compares is always neighbouring in time. A measure may say in "missing" (a text, or a function of $harness that returns
+# it or undef) why it cannot be made here.
 #
 # A row is {name, title, of, against, kind, key, first, then}. kind says what is judged: "share" or "times" (rate of "of"
 # by that of "against", at least the target), "time" (time of "of" by that of "against", from their rates, at most the
@@ -57,6 +58,10 @@ END
 }
 
 my @groups = map { do $_ || die $@ || "could not read $_: $!\n" } sort glob "$FindBin::Bin/rows/*.pm";
+for my $measure (map { @{ $_->{measures} } } @groups)
+{
+	$measure->{missing} = $measure->{missing}->($harness) if ref $measure->{missing};
+}
 my %known = map { $_ => 1 } map { ($_->{name}, map { $_->{name} } @{ $_->{rows} }) } @groups;
 for my $word (sort keys %wanted)
 {
@@ -96,7 +101,7 @@ sub run_group
 {
 	my ($group, @rows) = @_;
 	my %needed = map { $_ => 1 } grep { defined } map { @$_{qw(of against minus)} } @rows;
-	my @measures = grep { ($needed{ $_->{name} } || $_->{always}) && !$_->{missing} } @{ $group->{measures} };
+	my @measures = grep { $needed{ $_->{name} } && !$_->{missing} } @{ $group->{measures} };
 	my $rounds = min($setting{rounds}, $group->{rounds} // $setting{rounds});
 
 	my $database = $harness->make_database($group->{database});
@@ -107,7 +112,6 @@ sub run_group
 		run_round($_, $database, $round, $rounds) for @measures;
 	}
 	$_->{check}->($harness, $database) for grep { $_->{check} } @measures;
-	$harness->stop_all;
 	return;
 }
 
@@ -127,7 +131,7 @@ sub print_measures
 			$latency{$name} = @known ? sprintf '%.2f', median(@known) / 1000 : '';
 		}
 		my $middle = (sort { $a->{figure} <=> $b->{figure} } @results)[ int($#results / 2) ];
-		printf "%-60s %9s %-3s %9s..%-9s %7s %7s   %s\n", $measure->{title}, shown(median(@figures)), $measure->{unit} // '/s',
+		printf "%-72s %9s %-3s %9s..%-9s %7s %7s   %s\n", $measure->{title}, shown(median(@figures)), $measure->{unit} // '/s',
 		  shown(min @figures), shown(max @figures), @latency{qw(p50_us p99_us)}, $middle->{cpu} // $middle->{note} // '';
 	}
 	return;
@@ -151,11 +155,11 @@ sub print_row
 	my ($group, $row) = @_;
 	my $find = sub { my ($name) = @_; defined $name ? first { $_->{name} eq $name } @{ $group->{measures} } : undef };
 	my ($of, $other) = ($find->($row->{of}), $find->($row->{against} // $row->{minus}));
-	my $missing = $of->{missing} // ($other && $other->{missing});
+	my $missing = $group->{failed} ? 'failed' : $of->{missing} // ($other && $other->{missing});
 
 	if (defined $missing)
 	{
-		printf "%-78s not measured: %s\n", $row->{title}, $missing;
+		printf "%-90s not measured: %s\n", $row->{title}, $missing;
 		return 'not measured';
 	}
 	my @values = judged($row, $of, $other);
@@ -166,7 +170,7 @@ sub print_row
 	my ($first, $then) = map { defined $_ ? ($at_most ? '<= ' : '>= ') . $_ : '' } @$row{qw(first then)};
 	my $form = sub { abs $_[0] < 1000 ? sprintf '%.2f', $_[0] : shown($_[0]) };
 
-	printf "%-78s %8s  %8s..%-8s %-9s %-9s %s\n", $row->{title}, $form->($value), $form->(min(@values)), $form->(max(@values)),
+	printf "%-90s %8s  %8s..%-8s %-9s %-9s %s\n", $row->{title}, $form->($value), $form->(min(@values)), $form->(max(@values)),
 	  $first, $then, $verdict;
 	return $verdict;
 }
@@ -229,14 +233,19 @@ for my $group (@groups)
 	my @rows = grep { !%wanted || $wanted{ $_->{name} } || $wanted{ $group->{name} } } @{ $group->{rows} };
 
 	next unless @rows;
-	run_group($group, @rows);
 	push @chosen, [ $group, @rows ];
+
+	# What fails in one group is no reason to lose the figures of the others.
+	$group->{failed} = $@ unless eval { run_group($group, @rows); 1 };
+	warn "$group->{name}: $group->{failed}" if $group->{failed};
+	$harness->stop_all;
+	$harness->drop_databases;
 }
 
 print "\n$heading\n";
-printf "%-60s %9s     %9s..%-9s %7s %7s   %s\n", 'measured', 'median', 'min', 'max', 'p50 ms', 'p99 ms', 'CPU (100% = one core)';
+printf "%-72s %9s     %9s..%-9s %7s %7s   %s\n", 'measured', 'median', 'min', 'max', 'p50 ms', 'p99 ms', 'CPU (100% = one core)';
 print_measures($_->[0]) for @chosen;
-printf "\n%-78s %8s  %8s..%-8s %-9s %-9s\n", 'judged (median of the rounds)', 'value', 'min', 'max', 'first', 'then';
+printf "\n%-90s %8s  %8s..%-8s %-9s %-9s\n", 'judged (median of the rounds)', 'value', 'min', 'max', 'first', 'then';
 my @missed;
 for my $chosen (@chosen)
 {
@@ -246,3 +255,4 @@ for my $chosen (@chosen)
 print "\nmissed: @missed\n" if @missed;
 print "\nnot measured: deliveries against pg_net, which is not a Debian package.\n";
 print "smoke: figures of one short round are not to be compared.\n" if $smoke;
+exit 1 if grep { $_->[0]{failed} } @chosen;

@@ -121,8 +121,8 @@ BEGIN
                    due, state
             FROM made m, bench.programme p
         )
-        INSERT INTO postback.delivery_due (delivery_id, callback_id, conversion_id, seq, endpoint, due_at)
-        SELECT m.id, m.callback, m.conversion, 1, postback.endpoint_of(m.url), due FROM made m;
+        INSERT INTO postback.delivery_due (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at)
+        SELECT due > now(), m.id, m.callback, m.conversion, 1, postback.endpoint_of(m.url), due FROM made m;
         COMMIT;
     END LOOP;
 END
@@ -131,6 +131,7 @@ $$;
 -- Claims by 256 and settles, all of them successes, until nothing is due; gives the seconds that the claims took.
 CREATE PROCEDURE bench.empty_queue(INOUT claimed int, INOUT seconds float8) LANGUAGE plpgsql AS $$
 DECLARE
+    deliveries postback.ulid[];
     attempts postback.ulid[];
     n int;
     started timestamptz;
@@ -139,13 +140,13 @@ BEGIN
     seconds := 0;
     LOOP
         started := clock_timestamp();
-        attempts := ARRAY(SELECT c.attempt_id FROM postback.claim('bench', 256) c);
+        SELECT array_agg(c.delivery_id), array_agg(c.attempt_id) INTO deliveries, attempts FROM postback.claim('bench', 256) c;
         COMMIT;
         seconds := seconds + extract(epoch FROM clock_timestamp() - started);
         n := cardinality(attempts);
-        EXIT WHEN n = 0;
+        EXIT WHEN n IS NULL;
         claimed := claimed + n;
-        PERFORM postback.settle('bench', attempts, array_fill('response'::text, ARRAY[n]), array_fill(200, ARRAY[n]),
+        PERFORM postback.settle('bench', deliveries, attempts, array_fill('response'::text, ARRAY[n]), array_fill(200, ARRAY[n]),
                                 array_fill(NULL::text, ARRAY[n]), array_fill(NULL::int, ARRAY[n]), array_fill(1, ARRAY[n]),
                                 array_fill('127.0.0.1'::inet, ARRAY[n]), array_fill('OK'::text, ARRAY[n]));
         COMMIT;

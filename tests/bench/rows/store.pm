@@ -43,6 +43,18 @@ sub make_store
 	return;
 }
 
+# Why it cannot be loaded here, or undef.
+sub no_room
+{
+	my ($harness) = @_;
+	my ($clicks, $conversions) = map { $harness->setting($_) } qw(store_clicks store_conversions);
+	my $needed = 10 + 290e-9 * $clicks + 1700e-9 * $conversions;    # tables and indexes, and the log of writing them
+	my $free = $harness->gigabytes_free;
+
+	return if $needed <= $free;
+	return sprintf '%.0f GB needed, %.0f GB free: give store_clicks=N and store_conversions=N', $needed, $free;
+}
+
 # The daemon of one of the two and what its callers ask for.
 sub start_serve
 {
@@ -85,6 +97,7 @@ sub over_http
 	return {
 		name => "${which}_$what",
 		title => $title,
+		missing => \&no_room,
 		start => \&start,
 		round => sub {
 			my ($harness) = @_;
@@ -121,6 +134,7 @@ sub in_postgres
 	return {
 		name => "${which}_$how",
 		title => $title,
+		missing => \&no_room,
 		start => \&start,
 		round => sub {
 			my ($harness) = @_;
@@ -150,6 +164,7 @@ sub report
 		name => $name,
 		title => $option{title} // "report: $name",
 		unit => 'ms',
+		missing => \&no_room,
 		start => \&start,
 		round => sub {
 			my ($harness) = @_;
