@@ -95,7 +95,7 @@ BEGIN
                                     is_unique, external_transaction_id, sub_id)
         SELECT bench.click_id(n, s), p.brand, p.offer, p.publisher, p.link,
                hashint8extended(bench.visit_of(n), 3), hashint8extended(bench.visit_of(n) % 1000, 4),
-               hashint8extended(bench.visit_of(n), 5), n % 10 <> 9, 'ext-' || n::text, 's' || (n % 1000)::text
+               hashint8extended(bench.visit_of(n), 3) & -4294967296 | bench.hash_of(bench.visit_of(n), 5), n % 10 <> 9, 'ext-' || n::text, 's' || (n % 1000)::text
         FROM generate_series(at, least(at + 200000, upper) - 1) AS n
              JOIN bench.party p ON p.no = bench.party_of(n);
         COMMIT;
@@ -208,7 +208,8 @@ BEGIN
     IF relation ~ '^click_' THEN
         -- Partitions of clicks begin and end at midnight.
         EXECUTE format(
-            'INSERT INTO postback.daily
+            'INSERT INTO postback.daily (brand_id, day, offer_id, publisher_id, clicks, unique_clicks, pending, approved, reversed,
+                                         pending_payout, pending_fee, approved_payout, approved_fee)
              SELECT brand_id, day, offer_id, publisher_id, count(*), count(DISTINCT (address_hash, agent_hash)), 0, 0, 0, 0, 0, 0, 0
              FROM (SELECT *, (postback.ulid_time(id) AT TIME ZONE ''UTC'')::date AS day FROM postback.%I) k
              GROUP BY brand_id, day, offer_id, publisher_id', relation);
@@ -234,7 +235,8 @@ BEGIN
         RAISE EXCEPTION 'indexes are not as they were: %', other;
     END IF;
 
-    INSERT INTO postback.daily AS d
+    INSERT INTO postback.daily AS d (brand_id, day, offer_id, publisher_id, clicks, unique_clicks, pending, approved, reversed,
+                                     pending_payout, pending_fee, approved_payout, approved_fee)
     SELECT brand_id, (postback.ulid_time(id) AT TIME ZONE 'UTC')::date, offer_id, publisher_id, 0, 0,
            count(*) FILTER (WHERE status = 'pending'), count(*) FILTER (WHERE status = 'approved'),
            count(*) FILTER (WHERE status = 'reversed'),
@@ -249,8 +251,8 @@ BEGIN
     -- The mark, behind all that is there, and who was seen on its day.
     INSERT INTO postback.daily_mark (upto, rolled_at)
     VALUES (postback.ulid_floor(now()), now());
-    INSERT INTO postback.daily_visitor
-    SELECT DISTINCT s.day, postback.visitor_of(k.brand_id, k.offer_id, k.publisher_id, k.address_hash, k.agent_hash)
+    INSERT INTO postback.daily_visitor (brand_id, publisher_id, day, visitor)
+    SELECT DISTINCT k.brand_id, k.publisher_id, s.day, postback.visitor_of(k.brand_id, k.offer_id, k.publisher_id, k.address_hash, k.agent_hash)
     FROM (SELECT (now() AT TIME ZONE 'UTC')::date AS day) s
          JOIN postback.click k ON k.id >= postback.ulid_floor(s.day::timestamp AT TIME ZONE 'UTC') AND k.address_hash IS NOT NULL;
 
