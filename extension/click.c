@@ -303,6 +303,7 @@ static void
 click_hash(Click *click)
 {
 	PbSlice		key = click->link->address_key;
+	uint64		visitor;
 
 	if (click->user_agent.data != NULL)
 	{
@@ -313,9 +314,11 @@ click_hash(Click *click)
 		return;
 	click->has_address_hash = true;
 	click->address_hash = address_hash(key, address_text(click->remote));
-	click->visitor_hash = (int64) hash_combine64(hash_combine64((uint64) click->address_hash, (uint64) click->agent_hash),
-												 hash_bytes_extended((const unsigned char *) click->link->code.data,
-																	 (int) click->link->code.len, 0));
+	visitor = hash_combine64(hash_combine64((uint64) click->address_hash, (uint64) click->agent_hash),
+							 hash_bytes_extended((const unsigned char *) click->link->code.data,
+												 (int) click->link->code.len, 0));
+	/* What one address has clicked lies together in the index. */
+	click->visitor_hash = (int64) (((uint64) click->address_hash & ~UINT64CONST(0xFFFFFFFF)) | (visitor & 0xFFFFFFFF));
 }
 
 /*

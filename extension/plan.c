@@ -39,6 +39,15 @@ typedef struct StatementText
 	"c.id, c.enabled, c.type, c.brand_id, c.offer_id, c.publisher_id, c.goal, c.statuses, c.reasons, c.delay, c.method," \
 	" c.url, c.params, c.headers, c.include_test, c.on_adjust"
 
+/* What ST_LAST_CLICKS asks of click x beyond what it finds it by. */
+#define VALID_CLICK \
+	" AND x.id >= coalesce((SELECT postback.ulid_floor(k.at - o.attribution_window)" \
+	"                         FROM postback.offer o WHERE o.id = x.offer_id), k.brand_oldest)" \
+	" AND x.id < coalesce((SELECT postback.ulid_floor(k.at - o.min_click_age + interval '1 ms')" \
+	"                        FROM postback.offer o WHERE o.id = x.offer_id), k.brand_newest)" \
+	" AND (k.offer_id IS NULL OR x.offer_id = k.offer_id)" \
+	" AND (k.publisher_id IS NULL OR x.publisher_id = k.publisher_id)"
+
 static const StatementText statements[STATEMENT_COUNT] = {
 	[ST_TOKENS] = {
 		"text[]",
@@ -121,6 +130,10 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	 * that the scan goes backward by index and stops at the first valid click. Bounds and order are of (brand_id, id) as one,
 	 * which leaves the planner no other index: by the key alone it would read the clicks of all brands. Those of id alone
 	 * choose the partitions.
+	 *
+	 * If an address is given, all clicks from there are read instead, which are few (they have the upper half of visitor_hash
+	 * in common): going backward could mean the brand's clicks of the whole window. The condition on the brand is hidden from
+	 * the planner, and the count keeps it from going backward for the maximum.
 	 */
 	[ST_LAST_CLICKS] = {
 		"int[] u u u u u timestamptz[] u u bigint[]",
@@ -129,17 +142,18 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"                  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
 		"                  pg_catalog.unnest($9), pg_catalog.unnest($10))"
 		"       AS k (n, brand_id, oldest, newest, brand_oldest, brand_newest, at, offer_id, publisher_id, address_hash)"
-		" CROSS JOIN LATERAL (SELECT * FROM postback.click x"
-		"   WHERE (x.brand_id, x.id) >= (k.brand_id, k.oldest) AND (x.brand_id, x.id) < (k.brand_id, k.newest)"
-		"     AND x.id >= k.oldest AND x.id < k.newest"
-		"     AND x.id >= coalesce((SELECT postback.ulid_floor(k.at - o.attribution_window)"
-		"                             FROM postback.offer o WHERE o.id = x.offer_id), k.brand_oldest)"
-		"     AND x.id < coalesce((SELECT postback.ulid_floor(k.at - o.min_click_age + interval '1 ms')"
-		"                            FROM postback.offer o WHERE o.id = x.offer_id), k.brand_newest)"
-		"     AND (k.offer_id IS NULL OR x.offer_id = k.offer_id)"
-		"     AND (k.publisher_id IS NULL OR x.publisher_id = k.publisher_id)"
-		"     AND (k.address_hash IS NULL OR x.address_hash = k.address_hash)"
-		"   ORDER BY x.brand_id DESC, x.id DESC LIMIT 1) c"
+		" CROSS JOIN LATERAL ("
+		"  (SELECT x.* FROM postback.click x"
+		"    WHERE k.address_hash IS NULL"
+		"      AND (x.brand_id, x.id) >= (k.brand_id, k.oldest) AND (x.brand_id, x.id) < (k.brand_id, k.newest)"
+		"      AND x.id >= k.oldest AND x.id < k.newest" VALID_CLICK
+		"    ORDER BY x.brand_id DESC, x.id DESC LIMIT 1)"
+		"  UNION ALL"
+		"  (SELECT y.* FROM (SELECT pg_catalog.max(x.id) AS id, pg_catalog.count(*) FROM postback.click x"
+		"    WHERE x.visitor_hash >= k.address_hash & -4294967296 AND x.visitor_hash <= k.address_hash | 4294967295"
+		"      AND x.address_hash = k.address_hash"
+		"      AND (x.brand_id = k.brand_id) IS TRUE AND x.id >= k.oldest AND x.id < k.newest" VALID_CLICK ") m"
+		"   CROSS JOIN LATERAL (SELECT * FROM postback.click z WHERE z.id = m.id LIMIT 1) y)) c"
 	},
 	[ST_OFFERS] = {
 		"u",

@@ -173,6 +173,7 @@ SELECT code AS code12 FROM postback.create_link(:'offer1', :'forum') \gset
 SELECT code AS code21 FROM postback.create_link(:'offer2', :'publisher') \gset
 SELECT attribution FROM postback.receive(:'last_token', 'order=L-0&value=1000');
 SELECT outcome FROM postback.click(:'code11', 'sub_id=first', '192.0.2.1');
+SELECT outcome FROM postback.click(:'code11', 'sub_id=again', '192.0.2.1');
 SELECT outcome FROM postback.click(:'code12', 'sub_id=second', '192.0.2.2');
 SELECT outcome FROM postback.click(:'code21', 'sub_id=third', '2001:db8::1');
 SELECT outcome FROM postback.click(:'other_code', 'sub_id=of another brand', '192.0.2.1');
@@ -190,12 +191,12 @@ INSERT INTO narrowing (query, want) VALUES
     ('offer_id=' || lower(:'offer2'),                                      'last_click third'),
     ('publisher_id=' || :'publisher',                                      'last_click third'),
     ('publisher_id=' || :'forum',                                          'last_click second'),
-    ('offer_id=' || :'offer1' || '&publisher_id=' || :'publisher',         'last_click first'),
+    ('offer_id=' || :'offer1' || '&publisher_id=' || :'publisher',         'last_click again'),
     ('offer_id=' || :'offer2' || '&publisher_id=' || :'forum',             'none'),
     ('offer_id=' || :'other_offer',                                        'none'),
     ('offer_id=nonsense',                                                  'none'),
     ('publisher_id=nonsense',                                              'none'),
-    ('ip=192.0.2.1',                                                       'last_click first'),
+    ('ip=192.0.2.1',                                                       'last_click again'),
     ('ip=192.0.2.2',                                                       'last_click second'),
     ('ip=192.0.2.3',                                                       'none'),
     ('ip=2001:db8::1',                                                     'last_click third'),

@@ -22,11 +22,13 @@ CREATE TABLE postback.click (
 CREATE TABLE postback.click_default PARTITION OF postback.click DEFAULT;
 ALTER TABLE postback.click_default ADD PRIMARY KEY (id);
 CREATE INDEX ON postback.click_default (brand_id, id);
-CREATE INDEX ON postback.click_default (visitor_hash, id) WHERE is_unique;
+-- A visitor's unique clicks, and all clicks from an address.
+CREATE INDEX ON postback.click_default (visitor_hash, is_unique, id) WHERE visitor_hash IS NOT NULL;
 COMMENT ON TABLE postback.click IS 'One visit through a link; the id is shown outside as clk_ID and carries the time';
 COMMENT ON COLUMN postback.click.address_hash IS 'Keyed hash of the visitor''s address';
 COMMENT ON COLUMN postback.click.agent_hash IS 'Keyed hash of the visitor''s user agent';
-COMMENT ON COLUMN postback.click.visitor_hash IS 'Hash of link and the two keyed hashes; null if the address is not known';
+COMMENT ON COLUMN postback.click.visitor_hash IS
+    'Upper half: that of address_hash; lower half: of link and the two keyed hashes. Null if the address is not known';
 COMMENT ON COLUMN postback.click.is_unique IS 'The visitor made no unique click through this link within the brand''s unique_window before; true if the address is not known';
 COMMENT ON COLUMN postback.click.external_transaction_id IS 'The publisher''s own click id, handed back by {external_transaction_id}';
 COMMENT ON COLUMN postback.click.subs IS 'sub1 .. sub10 of the link, by position';
