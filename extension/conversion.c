@@ -104,7 +104,10 @@ currency_exponent(PbSlice currency)
 	const PbCurrency *found = pb_currency_find(currency);
 
 	if (found == NULL)
-		elog(ERROR, "unknown currency \"%.*s\"", (int) currency.len, currency.data);
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("currency \"%.*s\" is not an ISO 4217 code", (int) currency.len, currency.data),
+				 errhint("Three capital letters, such as EUR, USD or JPY.")));
 	return found->exponent;
 }
 

@@ -233,6 +233,9 @@ INSERT INTO named VALUES (:'refused', 'REFUSED');
 SELECT outcome, parameter, receipt_id AS again FROM postback.replay(:'refused') \gset a_
 \echo :a_outcome :a_parameter
 SELECT (postback.receipt_request(:'a_again')).received = postback.ulid_time(:'refused') AS when_it_first_came;
+-- in a currency that there is
+SELECT DISTINCT (postback.receipt_request(id, currency)).currency FROM (SELECT id FROM postback.receipt WHERE result = 'created' LIMIT 1) r, unnest(ARRAY['EUR', 'JPY']) currency ORDER BY 1;
+SELECT postback.receipt_request(id, 'XXX') FROM (SELECT id FROM postback.receipt WHERE result = 'created' LIMIT 1) r;
 UPDATE postback.token SET param_map = '{"reference": "order"}' WHERE brand_id = :'brand' AND label = 'main';
 SELECT * FROM pg_temp.say(:'refused') WHERE step IN ('parameter', 'request', 'answer');
 SELECT http_status, outcome, "order", status, attribution, commission, receipt_id AS replayed FROM postback.replay(:'refused') \gset r_
