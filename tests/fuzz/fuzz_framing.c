@@ -23,6 +23,7 @@ only(PbSlice s, const char *set)
 
 #define DIGITS "0123456789"
 #define ALPHA "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define HOST DIGITS ALPHA ".-_:[]"
 #define TOKEN DIGITS ALPHA "!#$%&'*+-.^_`|~"
 
 static PbSlice
@@ -70,6 +71,28 @@ typedef struct Head
 	uint64_t	length;
 } Head;
 
+/* A path, or the URL of one: an http scheme, a host, and then nothing or '/' or '?'. */
+static bool
+is_target(PbSlice target)
+{
+	static const PbSlice schemes[] = {{"http://", 7}, {"https://", 8}};
+
+	if (target.len > 0 && target.data[0] == '/')
+		return true;
+	for (size_t i = 0; i < COUNT(schemes); i++)
+	{
+		size_t		start = schemes[i].len;
+		size_t		end = start;
+
+		if (target.len < start || !pb_slice_equal_nocase(part(target, 0, start), schemes[i]))
+			continue;
+		while (end < target.len && target.data[end] != '/' && target.data[end] != '?')
+			end++;
+		return end > start && end - start <= 255 && only(part(target, start, end), HOST);
+	}
+	return false;
+}
+
 static bool
 request_line(PbSlice line, Head *head)
 {
@@ -87,7 +110,7 @@ request_line(PbSlice line, Head *head)
 		head->bodiless = head->bodiless || pb_slice_equal(method, pb_slice(bodiless[i]));
 	head->http_1_0 = pb_slice_equal(part(line, second + 1, line.len), PB_LITERAL("HTTP/1.0"));
 	return method.len > 0 && method.len <= 17 && only(method, TOKEN) &&
-		target.len > 0 && target.len <= limits.target && target.data[0] == '/' && no_controls(target, false) &&
+		target.len <= limits.target && is_target(target) && no_controls(target, false) &&
 		(head->http_1_0 || pb_slice_equal(part(line, second + 1, line.len), PB_LITERAL("HTTP/1.1")));
 }
 
@@ -110,7 +133,7 @@ header_field(PbSlice line, Head *head)
 	{
 		head->hosts++;
 		value = trim(value, true);
-		return value.len > 0 && value.len <= 255 && only(value, DIGITS ALPHA ".-_:[]");
+		return value.len > 0 && value.len <= 255 && only(value, HOST);
 	}
 	else if (pb_slice_equal_nocase(name, PB_LITERAL("Transfer-Encoding")))
 	{
