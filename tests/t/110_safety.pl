@@ -101,7 +101,7 @@ for my $table (sort keys %odd_columns)
 			{
 				next if $event =~ /TRUNCATE/ && $level eq 'ROW';
 				my ($column) = $odd_columns{$table} =~ /^("?\w+"?)/;
-				push @triggers, { name => "trigger $function $event $level on $table", expected => qr/^42703$/,
+				push @triggers, { name => "trigger $function $event $level on $table", expected => qr/^42(?:703|883)$/,
 					sql => "CREATE TRIGGER odd $event ON odd.$table FOR EACH $level EXECUTE FUNCTION $function('x') \\; INSERT INTO odd.$table DEFAULT VALUES "
 					  . "\\; UPDATE odd.$table SET $column = 2 \\; DELETE FROM odd.$table \\; TRUNCATE odd.$table" };
 			}
@@ -166,14 +166,14 @@ note "never without an error: $_" for @never;
 note "errors by code: " . join ', ', map { "$_ $errors{$_}" } sort keys %errors;
 note sprintf 'memory after %d calls: contexts %d, process %d', @{$_}{qw(calls contexts process)} for @memory;
 
-# Plans and caches grow until every path has been taken: the first half of many calls, or those that are made once more.
+# Plans and caches grow until every path has been taken: in the first half of many calls, or when the same ones are made again. The
+# process's pages tell something only after many.
 sub growth_is_small
 {
 	my ($what, $from, $to) = @_;
-	cmp_ok($to->{contexts} - $from->{contexts}, '<', 1 << 20, "$what: memory contexts do not grow by 1 MB")
-	  or diag join "\n", map { "$_: $from->{by_name}{$_} to $to->{by_name}{$_}" }
+	return cmp_ok($to->{contexts} - $from->{contexts}, '<', 1 << 20, "$what: memory contexts do not grow by 1 MB")
+	  || diag join "\n", map { "$_: $from->{by_name}{$_} to $to->{by_name}{$_}" }
 	  grep { ($to->{by_name}{$_} // 0) - ($from->{by_name}{$_} //= 0) > 10_000 } sort keys %{ $to->{by_name} };
-	cmp_ok($to->{process} - $from->{process}, '<', 1 << 20, "$what: nor does the process");
 }
 
 if ($session->alive)
@@ -182,7 +182,12 @@ if ($session->alive)
 	my $from = memory();
 	$session->run('/dev/null', @last) for 1 .. 3;
 	growth_is_small('the same calls again', $from, memory());
-	growth_is_small('the second half', @memory[ $#memory / 2, -1 ]) if $calls >= 100_000;
+	if ($calls >= 100_000)
+	{
+		my ($half, $end) = @memory[ $#memory / 2, -1 ];
+		growth_is_small('the second half of the calls', $half, $end);
+		cmp_ok($end->{process} - $half->{process}, '<', 1 << 20, 'nor does the process');
+	}
 }
 $session->end;
 $t->audit_ok;

@@ -41,7 +41,8 @@ SELECT postback.receive('$p{token}', 'order=A-' || n || '&status=' || (ARRAY['ap
 SELECT postback.receive('$p{token}', 'order=later&status=approved');
 SELECT postback.receive('$p{token}', 'order=TEST-1&value=1&goal=Lead');
 SELECT postback.receive('$p{token}', 'event=install');
-SELECT postback.settle('nobody', array_agg(attempt_id), '{response,response}', '{200,500}', NULL, NULL, NULL, NULL, NULL)
+SELECT postback.settle(sender => 'nobody', delivery_ids => array_agg(delivery_id), attempt_ids => array_agg(attempt_id), outcomes => '{response,response}',
+    http_codes => '{200,500}', errors => NULL, retry_afters => NULL, milliseconds => NULL, addresses => NULL, responses => NULL)
 FROM postback.claim('nobody', 2);
 SELECT * FROM postback.claim('nobody', 3);
 SQL
@@ -115,7 +116,7 @@ my %right = (
 	label => sub { 'test' }, remote => sub { '192.0.2.7' }, remotes => sub { '192.0.2.7' }, from_account => sub { 'topups' }, to_account => sub { 'available' }, kind => sub { 'top_up' });
 
 # Which table an id of this name is of.
-my %table = (conversions => 'conversion', deliveries => 'delivery', attempt_ids => 'attempt', chosen => 'click', change => 'history', 'after' => 'receipt', before => 'receipt');
+my %table = (conversions => 'conversion', deliveries => 'delivery', delivery_ids => 'delivery', attempt_ids => 'attempt', chosen => 'click', change => 'history', 'after' => 'receipt', before => 'receipt');
 
 our ($depth_of_array, $length_of_arrays);
 
