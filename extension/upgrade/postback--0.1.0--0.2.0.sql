@@ -58,6 +58,31 @@ WHERE v.visitor IS NOT NULL;
 -- name its goal as given.
 CREATE UNIQUE INDEX conversion_goal_not_given_key ON postback.conversion (brand_id, order_ref) WHERE NOT goal_given;
 
+-- Clicks from one address lie together in the index by visitor, those that are not unique too.  This writes every click anew.
+DO $$
+DECLARE
+    partition record;
+    old regclass;
+BEGIN
+    FOR partition IN
+        SELECT i.inhrelid::regclass AS relation, c.relname
+        FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+        WHERE i.inhparent = 'postback.click'::regclass
+    LOOP
+        FOR old IN
+            SELECT x.indexrelid::regclass FROM pg_catalog.pg_index x
+            WHERE x.indrelid = partition.relation AND pg_catalog.pg_get_expr(x.indpred, x.indrelid) = 'is_unique'
+        LOOP
+            EXECUTE pg_catalog.format('DROP INDEX %s', old);
+        END LOOP;
+        EXECUTE pg_catalog.format('UPDATE %s SET visitor_hash = (address_hash & -4294967296) | (visitor_hash & 4294967295)'
+                                  ' WHERE visitor_hash IS NOT NULL', partition.relation);
+        EXECUTE pg_catalog.format('CREATE INDEX %I ON %s (visitor_hash, is_unique, id) WHERE visitor_hash IS NOT NULL',
+                                  partition.relname || '_visitor_hash_is_unique_id_idx', partition.relation);
+    END LOOP;
+END
+$$;
+
 -- Deliveries are updated on their own page.
 DO $$
 DECLARE
@@ -237,6 +262,12 @@ AS $function$
             SELECT x.delivery_id
             FROM postback.delivery_due_later x
             WHERE x.due_at <= wake_deliveries.at
+              -- Not while a newer one of its callback and conversion is out: settle() must find it unlocked, to supersede it.
+              AND NOT EXISTS (
+                  SELECT FROM postback.delivery_due_now n
+                  WHERE n.conversion_id = x.conversion_id AND n.callback_id = x.callback_id
+                    AND n.seq > x.seq AND n.attempt_id IS NOT NULL
+                    AND EXISTS (SELECT FROM postback.callback c WHERE c.id = n.callback_id AND NOT c.every_status))
             ORDER BY x.due_at
             LIMIT greatest(4096, at_least)
             FOR UPDATE SKIP LOCKED))
@@ -995,6 +1026,8 @@ AS $function$
 $function$
 ;
 
+COMMENT ON COLUMN postback.click.visitor_hash IS 'Upper half: that of address_hash; lower half: of link and the two keyed hashes. Null if the address is not known';
+
 COMMENT ON COLUMN postback.delivery_due.attempt_id IS 'Names the current lease; settle() answers to it';
 
 COMMENT ON COLUMN postback.delivery_due.endpoint IS 'host:port, what connection caps and the breaker go by';
@@ -1022,7 +1055,8 @@ returns what was done: created, dropped, purged (rows in the default partition),
 for deliveries to be sent, an attribution window, the daily reports), or busy (a lock was not to be had within 200 ms: the next
 call tries again). Safe to call at any time; schedule_jobs() has it called hourly.';
 
-COMMENT ON ROUTINE postback.wake_deliveries(timestamp with time zone,integer) IS 'Moves what has fallen due by then from delivery_due_later to delivery_due_now, some thousand at a time, oldest first';
+COMMENT ON ROUTINE postback.wake_deliveries(timestamp with time zone,integer) IS 'Moves what has fallen due by then from delivery_due_later to delivery_due_now, some thousand at a time, oldest first, but for
+what a newer one in flight may supersede';
 
 REVOKE ALL ON ROUTINE postback.wake_deliveries(timestamp with time zone,integer) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
 
