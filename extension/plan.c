@@ -132,8 +132,9 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	 * choose the partitions.
 	 *
 	 * If an address is given, all clicks from there are read instead, which are few (they have the upper half of visitor_hash
-	 * in common): going backward could mean the brand's clicks of the whole window. The condition on the brand is hidden from
-	 * the planner, and the count keeps it from going backward for the maximum.
+	 * in common): going backward could mean the brand's clicks of the whole window. What is put IS TRUE is hidden from the
+	 * planner, which would take one bound of visitor_hash for as good as two of id, and the count keeps it from going
+	 * backward for the maximum.
 	 */
 	[ST_LAST_CLICKS] = {
 		"int[] u u u u u timestamptz[] u u bigint[]",
@@ -152,7 +153,7 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"  (SELECT y.* FROM (SELECT pg_catalog.max(x.id) AS id, pg_catalog.count(*) FROM postback.click x"
 		"    WHERE x.visitor_hash >= k.address_hash & -4294967296 AND x.visitor_hash <= k.address_hash | 4294967295"
 		"      AND x.address_hash = k.address_hash"
-		"      AND (x.brand_id = k.brand_id) IS TRUE AND x.id >= k.oldest AND x.id < k.newest" VALID_CLICK ") m"
+		"      AND (x.brand_id = k.brand_id) IS TRUE AND x.id >= k.oldest AND (x.id < k.newest) IS TRUE" VALID_CLICK ") m"
 		"   CROSS JOIN LATERAL (SELECT * FROM postback.click z WHERE z.id = m.id LIMIT 1) y)) c"
 	},
 	[ST_OFFERS] = {
