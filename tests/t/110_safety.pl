@@ -39,14 +39,15 @@ SQL
 
 # ---- calls ----
 
-# Each: name, SQL; commits: it does so of itself; never_kept: it makes tables, of which the caches would grow; expected: an error
-# that is its answer.
+# Each: name, SQL; commits: it does so of itself; early: PostgreSQL itself keeps something of each such call (a function of PL/pgSQL
+# that could not be compiled, as a trigger's outside of a trigger; a table that was rolled back), so they come first, before memory is
+# looked at; expected: an error that is its answer.
 my @callables;
-my %odd = (keep_partitions => { never_kept => 1 }, make_partition => { never_kept => 1, expected => qr/^42P01$/ });
+my %odd = (keep_partitions => { early => 1 }, make_partition => { early => 1, expected => qr/^42P01$/ });
 
 for my $f ($arguments->functions)
 {
-	push @callables, { name => $f->{signature}, sql => sub { return $arguments->call($f) }, commits => $f->{kind} eq 'p', trigger => $f->{trigger},
+	push @callables, { name => $f->{signature}, sql => sub { return $arguments->call($f) }, commits => $f->{kind} eq 'p', trigger => $f->{trigger}, early => $f->{trigger},
 		%{ $odd{ $f->{name} } // {} } };
 }
 my $functions = @callables;
@@ -90,7 +91,7 @@ for my $table (qw(conversion callback brand))
 	$odd_columns{$table} = $t->sql("SELECT string_agg(quote_ident(attname) || ' integer DEFAULT 1', ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'postback.$table'::regclass AND attnum > 0");
 }
 $t->sql("CREATE TABLE odd.$_ ($odd_columns{$_})") for sort keys %odd_columns;
-my @triggers;
+my @early;
 for my $table (sort keys %odd_columns)
 {
 	for my $function (map { $_->{name} =~ /^(.*)\(\)$/ } grep { $_->{trigger} } @callables)
@@ -101,7 +102,7 @@ for my $table (sort keys %odd_columns)
 			{
 				next if $event =~ /TRUNCATE/ && $level eq 'ROW';
 				my ($column) = $odd_columns{$table} =~ /^("?\w+"?)/;
-				push @triggers, { name => "trigger $function $event $level on $table", expected => qr/^42(?:703|883)$/,
+				push @early, { name => "trigger $function $event $level on $table", expected => qr/^42(?:703|883)$/,
 					sql => "CREATE TRIGGER odd $event ON odd.$table FOR EACH $level EXECUTE FUNCTION $function('x') \\; INSERT INTO odd.$table DEFAULT VALUES "
 					  . "\\; UPDATE odd.$table SET $column = 2 \\; DELETE FROM odd.$table \\; TRUNCATE odd.$table" };
 			}
@@ -128,6 +129,10 @@ sub memory
 	return { process => $process, contexts => $contexts, by_name => \%bytes };
 }
 
+# Of those that come first as many as of each of the others.
+push @early, map { my $c = $_; map { $c } 1 .. $calls / @callables } grep { $_->{early} } @callables;
+my @usual = grep { !$_->{early} } @callables;
+
 my ($made, %called, %answered, %errors, @bad, @memory, @last) = (0);
 my $chunk = $calls < 50_000 ? int($calls / 10) || 1 : 5_000;
 while ($made < $calls && $session->alive)
@@ -135,10 +140,10 @@ while ($made < $calls && $session->alive)
 	my (@lines, @of_line);
 	for (1 .. $chunk)
 	{
-		my $c = shift @triggers // $callables[ $made % @callables ];
+		my $c = shift @early // $usual[ $made % @usual ];
 		my $sql = ref $c->{sql} ? $c->{sql}->() : $c->{sql};
 		# Few are kept, so that ids stay good and the tables small.
-		my $keep = $c->{commits} || (ref $c->{sql} && !$c->{never_kept} && chance(0.02));
+		my $keep = $c->{commits} || (!$c->{early} && ref $c->{sql} && chance(0.02));
 		push @lines, ($keep ? '' : 'BEGIN \; ') . "$sql;", $keep ? '' : 'ROLLBACK;';
 		push @of_line, $c, undef;
 		$made++;

@@ -72,9 +72,9 @@ my @nasty = ('', ' ', "\t", 'x', '0', '-1', '1e9', 'NaN', 'null', '{}', '[]', '{
 
 # Words that some argument of some function knows.
 my @words = (qw(new pending approved reversed partial rejected any json text always200 commission value conversion click event GET POST
-	POST_FORM POST_JSON EUR USD JPY KWD XXX available held payable fees topups payouts Lead Sale SAVE order goal status currency click_id
+	POST_FORM POST_JSON EUR USD JPY KWD XXX available held payable fees topup payout Lead Sale SAVE order goal status currency click_id
 	delivered failed blocked gone 200-299 200-299,302 200- history ledger receipt delivery attempt conversion https://p.example/?a={payout}
-	http://127.0.0.1/ https://u:p@h/ application/json application/x-www-form-urlencoded top_up payout adjustment), 'multipart/form-data; boundary=b');
+	http://127.0.0.1/ https://u:p@h/ application/json application/x-www-form-urlencoded adjustment), 'multipart/form-data; boundary=b');
 
 my @bodies = ('{"order":"J-1","value":100}', '{"order":{"a":1}}', '[1]', '{"order":"\u0000"}', 'order=B&value=5',
 	"--b\r\nContent-Disposition: form-data; name=\"order\"\r\n\r\nM-1\r\n--b--\r\n", '{"a":' x 40, '"');
@@ -113,7 +113,7 @@ my %right = (
 	outcomes => sub { any(qw(response blocked timeout released)) }, reply_style => sub { 'text' }, fee_of => sub { any(qw(commission value)) }, base => sub { 'USD' }, quote => sub { 'EUR' },
 	type => sub { any(qw(click conversion event)) }, goal => sub { 'Lead' }, success_codes => sub { '200-299,302' }, delimiter => sub { any(qw(; ,)) }, sender => sub { 'nobody' },
 	secret => sub { 'whsec_' . 'c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0' }, content_type => sub { any(@words) }, amount => sub { '12.50' }, code => sub { 'EUR' }, how => sub { any(qw(click promo_code last_click none)) },
-	label => sub { 'test' }, remote => sub { '192.0.2.7' }, remotes => sub { '192.0.2.7' }, from_account => sub { 'topups' }, to_account => sub { 'available' }, kind => sub { 'top_up' });
+	label => sub { 'test' }, remote => sub { '192.0.2.7' }, remotes => sub { '192.0.2.7' }, from_account => sub { 'payable' }, to_account => sub { 'payout' }, kind => sub { 'payout' });
 
 # Which table an id of this name is of.
 my %table = (conversions => 'conversion', deliveries => 'delivery', delivery_ids => 'delivery', attempt_ids => 'attempt', chosen => 'click', change => 'history', 'after' => 'receipt', before => 'receipt');
@@ -124,7 +124,7 @@ my %value = (
 	text => sub {
 		my ($name) = @_;
 		return quoted($right{$name}->()) if $right{$name} && chance(0.6);
-		return "repeat(" . quoted(any(@nasty, @words)) . ", " . any(100, 2000, 70_000, 1 << 20) . ")" if chance(0.02);
+		return "repeat(" . quoted(any(@nasty, @words)) . ", " . any(100, 2000, $depth_of_array ? () : (70_000, 1 << 20)) . ")" if chance(0.02);
 		return quoted(any(@nasty, @words, $depth_of_array ? () : (@csvs, @bodies, query_string())));
 	},
 	cstring => sub { return quoted(any(@nasty, @{ $ids{brand} }, 'clk_' . any(@{ $ids{click} }))) },
