@@ -172,7 +172,7 @@ note "errors by code: " . join ', ', map { "$_ $errors{$_}" } sort keys %errors;
 note sprintf 'memory after %d calls: contexts %d, process %d', @{$_}{qw(calls contexts process)} for @memory;
 
 # Plans and caches grow until every path has been taken: in the first half of many calls, or when the same ones are made again. The
-# process's pages tell something only after many.
+# process's pages settle only after some hundred thousand.
 sub growth_is_small
 {
 	my ($what, $from, $to) = @_;
@@ -191,7 +191,7 @@ if ($session->alive)
 	{
 		my ($half, $end) = @memory[ $#memory / 2, -1 ];
 		growth_is_small('the second half of the calls', $half, $end);
-		cmp_ok($end->{process} - $half->{process}, '<', 1 << 20, 'nor does the process');
+		cmp_ok($end->{process} - $half->{process}, '<', 1 << 20, 'nor does the process') if $calls >= 300_000;
 	}
 }
 $session->end;
