@@ -143,7 +143,8 @@ sub tend
 	# Until the last backend of the old one is gone, a new one refuses to start.
 	return if grep { is_running($_) } @{ $self->{orphans} // [] };
 	# Nor as long as nobody has reaped the old one, which may never happen.
-	unlink $t->node->data_dir . '/postmaster.pid';
+	my $node = $t->node;
+	unlink $node->data_dir . '/postmaster.pid', $node->host . '/.s.PGSQL.' . $node->port . '.lock';
 	my $until = time + $PATIENCE;
 	do
 	{
