@@ -40,7 +40,7 @@ my @sabotages = (
 		kinds => 'serve backend',
 		# Many small batches at the same time, so that two of them create one order.
 		serve_flags => [ '--batch', '4', '--db-connections', '8' ],
-		# ON CONFLICT needs an index that is called unique: one in which no two references are ever equal.
+		# The extension wants an index that is called unique: one in which no two references are ever equal.
 		prepare => q{
 			CREATE FUNCTION public.never_equal(a text, b text) RETURNS integer LANGUAGE sql IMMUTABLE AS
 				$$ SELECT CASE WHEN a COLLATE "C" < b THEN -1 ELSE 1 END $$;
@@ -49,6 +49,7 @@ my @sabotages = (
 			CREATE OPERATOR CLASS public.never_equal_ops FOR TYPE text USING btree AS
 				OPERATOR 3 public.===, FUNCTION 1 public.never_equal(text, text);
 			ALTER TABLE postback.conversion DROP CONSTRAINT conversion_order_key;
+			DROP INDEX postback.conversion_goal_not_given_key;
 			CREATE INDEX ON postback.conversion (brand_id, order_ref, goal);
 			CREATE UNIQUE INDEX ON postback.conversion (brand_id, order_ref public.never_equal_ops, goal);
 		},
@@ -57,7 +58,9 @@ my @sabotages = (
 	{
 		name => 'early_answer',
 		what => 'answers before the commit',
-		kinds => 'backend postmaster serve',
+		kinds => 'backend',
+		# Commits that take a while, whatever the disk.
+		settings => "commit_delay = 20000\ncommit_siblings = 0",
 		daemon => 'postbackd-EARLY_ANSWER',
 		expect => $lost,
 	},
