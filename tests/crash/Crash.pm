@@ -140,8 +140,15 @@ sub tend
 		$self->{$role} = $role eq 'serve' ? $self->start_serve : $self->start_send;
 	}
 	return if $self->postmaster;
-	# Until the last backend of the old one is gone, a new one refuses to start.
-	return if grep { is_running($_) } @{ $self->{orphans} // [] };
+	# Until the last backend of the old one is gone, a new one refuses to start. Some never notice (pg_cron's launcher, in the
+	# middle of a job): a supervisor kills what is left of a service.
+	if (my @orphans = grep { is_running($_) } @{ $self->{orphans} // [] })
+	{
+		$self->{orphaned} //= time;
+		kill 'KILL', @orphans if time > $self->{orphaned} + 5;
+		return;
+	}
+	undef $self->{orphaned};
 	# Nor as long as nobody has reaped the old one, which may never happen.
 	my $node = $t->node;
 	unlink $node->data_dir . '/postmaster.pid', $node->host . '/.s.PGSQL.' . $node->port . '.lock';
