@@ -132,9 +132,8 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	 * choose the partitions.
 	 *
 	 * If an address is given, all clicks from there are read instead, which are few (they have the upper half of visitor_hash
-	 * in common): going backward could mean the brand's clicks of the whole window. What is put IS TRUE is hidden from the
-	 * planner, which would take one bound of visitor_hash for as good as two of id, and the count keeps it from going
-	 * backward for the maximum.
+	 * in common): going backward could mean the brand's clicks of the whole window. Their order leaves the planner no other
+	 * index here either: in a partition that was empty when the plan was made each is as good.
 	 */
 	[ST_LAST_CLICKS] = {
 		"int[] u u u u u timestamptz[] u u bigint[]",
@@ -150,10 +149,11 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"      AND x.id >= k.oldest AND x.id < k.newest" VALID_CLICK
 		"    ORDER BY x.brand_id DESC, x.id DESC LIMIT 1)"
 		"  UNION ALL"
-		"  (SELECT y.* FROM (SELECT pg_catalog.max(x.id) AS id, pg_catalog.count(*) FROM postback.click x"
+		"  (SELECT y.* FROM (SELECT pg_catalog.max(s.id) AS id FROM (SELECT x.id FROM postback.click x"
 		"    WHERE x.visitor_hash >= k.address_hash & -4294967296 AND x.visitor_hash <= k.address_hash | 4294967295"
-		"      AND x.address_hash = k.address_hash"
-		"      AND (x.brand_id = k.brand_id) IS TRUE AND x.id >= k.oldest AND (x.id < k.newest) IS TRUE" VALID_CLICK ") m"
+		"      AND x.address_hash = k.address_hash AND x.brand_id = k.brand_id"
+		"      AND x.id >= k.oldest AND x.id < k.newest" VALID_CLICK
+		"    ORDER BY x.visitor_hash, x.is_unique, x.id OFFSET 0) s) m"
 		"   CROSS JOIN LATERAL (SELECT * FROM postback.click z WHERE z.id = m.id LIMIT 1) y)) c"
 	},
 	[ST_OFFERS] = {

@@ -12,7 +12,7 @@ use Test::More;
 
 # The names in a table of the manual, as make docs has them.
 my (%words, $table);
-for (split /\n/, `'$ENV{POSTBACK_PROGRAMS}/lint/tables'`)
+for (split /\n/, `'$ENV{POSTBACK_PROGRAMS}/tables'`)
 {
 	$table = $1 if /^table (\w+)$/;
 	my ($names) = $table eq 'codes' ? /^\| \d+ \| ([^|]*) \|/ : /^\| (`\w+`[^|]*) \|/;
