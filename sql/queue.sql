@@ -359,3 +359,20 @@ COMMIT;
 SELECT pg_relation_size('postback.delivery_due_now') < 1000000 AS small;
 SELECT q.tableoid::regclass AS stands, q.sender, q.attempt_id IS NOT NULL AS leased FROM postback.delivery_due q;
 DELETE FROM postback.delivery_due;
+
+-- plans that were made for an empty queue stay right: beside thousands that wait, a claim and its end read a handful of index entries
+VACUUM ANALYZE postback.delivery_due_now, postback.delivery_due_later;
+SELECT count(*) FROM postback.claim('s1', 10);
+INSERT INTO postback.delivery_due (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at)
+SELECT true, postback.new_ulid(), :'apart', postback.new_ulid(), 1, 'apart.example:443', now() + '1 day' FROM generate_series(1, 20000);
+SELECT pg_temp.send(:'token', 'order=among&value=1000&click_id=' || :'click_id');
+UPDATE postback.delivery_due q SET due_at = now() FROM pg_temp.log l WHERE l.id = q.delivery_id AND l."order" = 'among' AND q.callback_id = :'apart';
+BEGIN;
+SELECT count(*) FROM pg_temp.take('s1', 10) t WHERE t."order" = 'among' AND t.callback = 'apart';
+SELECT pg_temp.tell('s1', 'among', 'apart', 'response', 200);
+SELECT c.relname, pg_stat_get_xact_tuples_returned(c.oid) AS entries
+FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
+WHERE i.indrelid IN ('postback.delivery_due_now'::regclass, 'postback.delivery_due_later'::regclass)
+  AND pg_stat_get_xact_tuples_returned(c.oid) > 10;
+COMMIT;
+DELETE FROM postback.delivery_due;

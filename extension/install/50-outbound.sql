@@ -71,8 +71,7 @@ CREATE TABLE postback.delivery_due_later PARTITION OF postback.delivery_due FOR 
     WITH (autovacuum_vacuum_scale_factor = 0.05);
 ALTER TABLE postback.delivery_due_later ADD PRIMARY KEY (delivery_id);
 CREATE INDEX delivery_due_later_due_idx ON postback.delivery_due_later (due_at);
-CREATE INDEX delivery_due_later_conversion_idx ON postback.delivery_due_later (conversion_id, callback_id, seq);
-CREATE INDEX delivery_due_later_callback_idx ON postback.delivery_due_later (callback_id);
+CREATE INDEX delivery_due_later_callback_idx ON postback.delivery_due_later (callback_id, conversion_id, seq);
 
 COMMENT ON TABLE postback.delivery_due IS 'The queue: one short row per delivery that is not finished; claim() leases, settle() removes or moves on';
 COMMENT ON COLUMN postback.delivery_due.waiting IS 'Was not due when it was last looked at: claim() sets it to false when due_at has come';

@@ -5,8 +5,9 @@
 -- Rows change sides by DELETE and INSERT, not by UPDATE of waiting: who waits for a row finds it gone, where an UPDATE would
 -- have him fail.
 --
--- The planner settings of claim() and settle() pin the one plan that is right at any size: index look-ups, row by row,
--- planned once.  Without them an empty or never analysed table would be read as a whole.
+-- The planner settings of claim(), wake_deliveries() and settle() pin the one plan that is right at any size: index look-ups,
+-- row by row, planned once.  Without them an empty or never analysed table would be read as a whole.  OFFSET 0 keeps a condition
+-- on other rows a look-up of its own: made a join, it might read any index from end to end when the table was empty once.
 
 -- The queue is short and turns over quickly.
 ALTER TABLE postback.balance SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
@@ -44,7 +45,10 @@ $$;
 COMMENT ON FUNCTION postback.auth_header(jsonb) IS 'The Authorization header of callback.auth, or null';
 
 CREATE FUNCTION postback.wake_deliveries(at timestamptz, at_least integer) RETURNS void
-    LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE
+    SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_generic_plan SET jit = off
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+BEGIN
     WITH due AS (
         DELETE FROM postback.delivery_due_later q
         WHERE q.delivery_id = ANY (ARRAY(
@@ -56,7 +60,8 @@ CREATE FUNCTION postback.wake_deliveries(at timestamptz, at_least integer) RETUR
                   SELECT FROM postback.delivery_due_now n
                   WHERE n.conversion_id = x.conversion_id AND n.callback_id = x.callback_id
                     AND n.seq > x.seq AND n.attempt_id IS NOT NULL
-                    AND EXISTS (SELECT FROM postback.callback c WHERE c.id = n.callback_id AND NOT c.every_status))
+                    AND EXISTS (SELECT FROM postback.callback c WHERE c.id = n.callback_id AND NOT c.every_status)
+                  OFFSET 0)
             ORDER BY x.due_at
             LIMIT greatest(4096, at_least)
             FOR UPDATE SKIP LOCKED))
@@ -64,7 +69,8 @@ CREATE FUNCTION postback.wake_deliveries(at timestamptz, at_least integer) RETUR
     )
     INSERT INTO postback.delivery_due_now (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
     SELECT d.delivery_id, d.callback_id, d.conversion_id, d.seq, d.endpoint, d.due_at, d.attempts, d.unanswered
-    FROM due d
+    FROM due d;
+END
 $$;
 COMMENT ON FUNCTION postback.wake_deliveries(timestamptz, integer) IS
 'Moves what has fallen due by then from delivery_due_later to delivery_due_now, some thousand at a time, oldest first, but for
@@ -183,7 +189,8 @@ BEGIN
                             AND NOT ((q.unanswered OR q.attempt_id IS NOT NULL)
                                      AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND NOT c.every_status))
                          OR s.seq > q.seq AND (s.unanswered OR s.attempt_id IS NOT NULL)
-                            AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND NOT c.every_status)))
+                            AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND NOT c.every_status))
+                  OFFSET 0)
               AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND c.enabled)
             ORDER BY q.due_at
             LIMIT per_endpoint

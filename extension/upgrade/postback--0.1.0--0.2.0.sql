@@ -28,8 +28,7 @@ CREATE TABLE postback.delivery_due_later PARTITION OF postback.delivery_due FOR 
     WITH (autovacuum_vacuum_scale_factor = 0.05);
 ALTER TABLE postback.delivery_due_later ADD PRIMARY KEY (delivery_id);
 CREATE INDEX delivery_due_later_due_idx ON postback.delivery_due_later (due_at);
-CREATE INDEX delivery_due_later_conversion_idx ON postback.delivery_due_later (conversion_id, callback_id, seq);
-CREATE INDEX delivery_due_later_callback_idx ON postback.delivery_due_later (callback_id);
+CREATE INDEX delivery_due_later_callback_idx ON postback.delivery_due_later (callback_id, conversion_id, seq);
 INSERT INTO postback.delivery_due (waiting, delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, attempt_id,
                                    leased_until, sender)
 SELECT q.attempt_id IS NULL AND q.due_at > pg_catalog.now(), q.delivery_id, q.callback_id, q.conversion_id, q.seq, q.endpoint,
@@ -253,9 +252,15 @@ $function$
 
 CREATE OR REPLACE FUNCTION postback.wake_deliveries(at timestamp with time zone, at_least integer)
  RETURNS void
- LANGUAGE sql
+ LANGUAGE plpgsql
  SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
 AS $function$
+BEGIN
     WITH due AS (
         DELETE FROM postback.delivery_due_later q
         WHERE q.delivery_id = ANY (ARRAY(
@@ -267,7 +272,8 @@ AS $function$
                   SELECT FROM postback.delivery_due_now n
                   WHERE n.conversion_id = x.conversion_id AND n.callback_id = x.callback_id
                     AND n.seq > x.seq AND n.attempt_id IS NOT NULL
-                    AND EXISTS (SELECT FROM postback.callback c WHERE c.id = n.callback_id AND NOT c.every_status))
+                    AND EXISTS (SELECT FROM postback.callback c WHERE c.id = n.callback_id AND NOT c.every_status)
+                  OFFSET 0)
             ORDER BY x.due_at
             LIMIT greatest(4096, at_least)
             FOR UPDATE SKIP LOCKED))
@@ -275,7 +281,8 @@ AS $function$
     )
     INSERT INTO postback.delivery_due_now (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
     SELECT d.delivery_id, d.callback_id, d.conversion_id, d.seq, d.endpoint, d.due_at, d.attempts, d.unanswered
-    FROM due d
+    FROM due d;
+END
 $function$
 ;
 
@@ -398,7 +405,8 @@ BEGIN
                             AND NOT ((q.unanswered OR q.attempt_id IS NOT NULL)
                                      AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND NOT c.every_status))
                          OR s.seq > q.seq AND (s.unanswered OR s.attempt_id IS NOT NULL)
-                            AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND NOT c.every_status)))
+                            AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND NOT c.every_status))
+                  OFFSET 0)
               AND EXISTS (SELECT FROM postback.callback c WHERE c.id = q.callback_id AND c.enabled)
             ORDER BY q.due_at
             LIMIT per_endpoint
