@@ -10,6 +10,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "commands/trigger.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
@@ -326,25 +327,50 @@ same_for_effects(const Conversion *before, const Conversion *after)
 		pb_slice_equal(before->reason, after->reason) && pb_slice_equal(before->notice, after->notice);
 }
 
-/* Copies up to CHUNK changed rows off the two stores, which stand in the same order; returns how many were read. */
+/* A transition table, read at a place of our own: other triggers of the statement read the same one. */
+typedef struct Transition
+{
+	Tuplestorestate *rows;
+	int			pointer;
+	TupleTableSlot *slot;
+} Transition;
+
+static Transition
+transition_open(Tuplestorestate *rows, TupleDesc desc)
+{
+	Transition	source = {rows, tuplestore_alloc_read_pointer(rows, EXEC_FLAG_REWIND), MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple)};
+
+	tuplestore_select_read_pointer(rows, source.pointer);
+	tuplestore_rescan(rows);
+	return source;
+}
+
+static bool
+transition_next(Transition *source)
+{
+	tuplestore_select_read_pointer(source->rows, source->pointer);
+	return tuplestore_gettupleslot(source->rows, true, false, source->slot);
+}
+
+/* Copies up to CHUNK changed rows off the two tables, which stand in the same order; returns how many were read. */
 static int
-read_chunk(TriggerData *trigger, TupleTableSlot *old_slot, TupleTableSlot *new_slot, Change *changes, int *count)
+read_chunk(TriggerData *trigger, Transition *old_rows, Transition *new_rows, Change *changes, int *count)
 {
 	const char *actor = strcmp(postback_actor, "cron") == 0 ? "cron" : "sql";
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
 	int			read = 0;
 
 	*count = 0;
-	while (read < CHUNK && tuplestore_gettupleslot(trigger->tg_oldtable, true, false, old_slot))
+	while (read < CHUNK && transition_next(old_rows))
 	{
 		Conversion *before = palloc(sizeof(Conversion));
 		Conversion *after = palloc(sizeof(Conversion));
 
-		if (!tuplestore_gettupleslot(trigger->tg_newtable, true, false, new_slot))
+		if (!transition_next(new_rows))
 			elog(ERROR, "the old and new rows of an UPDATE of conversion differ in number");
 		read++;
-		conversion_read(record_of_tuple(ExecCopySlotHeapTuple(old_slot), desc), before);
-		conversion_read(record_of_tuple(ExecCopySlotHeapTuple(new_slot), desc), after);
+		conversion_read(record_of_tuple(ExecCopySlotHeapTuple(old_rows->slot), desc), before);
+		conversion_read(record_of_tuple(ExecCopySlotHeapTuple(new_rows->slot), desc), after);
 		if (!ulid_equal(&before->id, &after->id))
 			elog(ERROR, "the old and new rows of an UPDATE of conversion are not in the same order");
 		if (!same_for_effects(before, after))
@@ -358,16 +384,16 @@ Datum
 postback_conversion_effects(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	TupleTableSlot *old_slot;
-	TupleTableSlot *new_slot;
+	Transition		old_rows;
+	Transition		new_rows;
 	int			read;
 
 	check_trigger(fcinfo, "conversion_effects", false);
 	if (trusted() || trigger->tg_oldtable == NULL || trigger->tg_newtable == NULL)
 		return PointerGetDatum(NULL);
 
-	old_slot = MakeSingleTupleTableSlot(RelationGetDescr(trigger->tg_relation), &TTSOpsMinimalTuple);
-	new_slot = MakeSingleTupleTableSlot(RelationGetDescr(trigger->tg_relation), &TTSOpsMinimalTuple);
+	old_rows = transition_open(trigger->tg_oldtable, RelationGetDescr(trigger->tg_relation));
+	new_rows = transition_open(trigger->tg_newtable, RelationGetDescr(trigger->tg_relation));
 	do
 	{
 		int			level;
@@ -377,12 +403,12 @@ postback_conversion_effects(PG_FUNCTION_ARGS)
 		/* One connection per chunk: what it allocates is given back before the next. */
 		level = statements_begin();
 		changes = palloc(sizeof(Change) * CHUNK);
-		read = read_chunk(trigger, old_slot, new_slot, changes, &count);
+		read = read_chunk(trigger, &old_rows, &new_rows, changes, &count);
 		effects_write(changes, count);
 		statements_end(level);
 		CHECK_FOR_INTERRUPTS();
 	} while (read == CHUNK);
-	ExecDropSingleTupleTableSlot(old_slot);
-	ExecDropSingleTupleTableSlot(new_slot);
+	ExecDropSingleTupleTableSlot(old_rows.slot);
+	ExecDropSingleTupleTableSlot(new_rows.slot);
 	return PointerGetDatum(NULL);
 }

@@ -231,5 +231,19 @@ CREATE TRIGGER elsewhere BEFORE UPDATE ON pg_temp.callback FOR EACH ROW EXECUTE 
 UPDATE pg_temp.callback SET url = 2;
 DROP TABLE pg_temp.conversion, pg_temp.callback;
 
+-- Somebody's trigger that reads the changed rows before ours does takes none of the effects away.
+CREATE FUNCTION pg_temp.watch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE NOTICE '% before, % after', (SELECT string_agg(status, ' ') FROM gone), (SELECT string_agg(status, ' ') FROM come);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER a_watch AFTER UPDATE ON postback.conversion REFERENCING OLD TABLE AS gone NEW TABLE AS come
+    FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.watch();
+SELECT pg_temp.make('watched') IS NOT NULL AS made;
+UPDATE postback.conversion SET status = 'approved' WHERE id = pg_temp.id('watched');
+DROP TRIGGER a_watch ON postback.conversion;
+SELECT * FROM pg_temp.effects('watched');
+
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 SELECT * FROM postback.audit();
