@@ -40,10 +40,12 @@ typedef struct Default
 
 typedef struct Target
 {
+	MemoryContext caller;
 	EState	   *estate;
 	ResultRelInfo *root;
 	ModifyTableState *routing_state;
 	PartitionTupleRouting *routing; /* NULL: not partitioned */
+	TransitionCaptureState *capture;	/* NULL: no trigger asks for the new rows as a table */
 	TupleTableSlot *slot;		/* a row as the table has it */
 	int		   *places;			/* of the given columns: attribute, from 0 */
 	Default    *defaults;
@@ -150,7 +152,7 @@ target_open(Target *target, const char *table, const char *columns, int column_c
 	memset(target, 0, sizeof(*target));
 	check_allowed(relation);
 	target->estate = CreateExecutorState();
-	MemoryContextSwitchTo(target->estate->es_query_cxt);
+	target->caller = MemoryContextSwitchTo(target->estate->es_query_cxt);
 	target->estate->es_output_cid = GetCurrentCommandId(true);
 	target->estate->es_snapshot = GetActiveSnapshot();
 	target->root = makeNode(ResultRelInfo);
@@ -173,6 +175,7 @@ target_open(Target *target, const char *table, const char *columns, int column_c
 	else
 		ExecOpenIndices(target->root, speculative);
 	AfterTriggerBeginQuery();
+	target->capture = MakeTransitionCaptureState(relation->trigdesc, RelationGetRelid(relation), CMD_INSERT);
 	ExecBSInsertTriggers(target->estate, target->root);
 }
 
@@ -181,7 +184,7 @@ target_close(Target *target)
 {
 	Relation	relation = target->root->ri_RelationDesc;
 
-	ExecASInsertTriggers(target->estate, target->root, NULL);
+	ExecASInsertTriggers(target->estate, target->root, target->capture);
 	AfterTriggerEndQuery(target->estate);
 	if (target->routing != NULL)
 		ExecCleanupTupleRouting(target->routing_state, target->routing);
@@ -191,7 +194,9 @@ target_close(Target *target)
 		ExecDropSingleTupleTableSlot(target->slots[i]);
 	ExecDropSingleTupleTableSlot(target->slot);
 	table_close(relation, NoLock);
+	MemoryContextSwitchTo(target->caller);
 	FreeExecutorState(target->estate);
+	CommandCounterIncrement();
 }
 
 /* Row number row of column-major values, into the table's own slot. */
@@ -232,13 +237,14 @@ index_tuple(Target *target, ResultRelInfo *leaf, TupleTableSlot *slot, bool *con
 		);
 }
 
-/* Writes the rows that wait. */
+/* Writes the rows that wait. The row at hand may still have its defaults in the memory per tuple, which stays as it is. */
 static void
 flush(Target *target)
 {
 	ResultRelInfo *leaf = target->leaf;
 	bool		indexed = leaf != NULL && leaf->ri_NumIndices > 0;
-	bool		triggered = leaf != NULL && leaf->ri_TrigDesc != NULL && leaf->ri_TrigDesc->trig_insert_after_row;
+	bool		triggered = target->capture != NULL ||
+		(leaf != NULL && leaf->ri_TrigDesc != NULL && leaf->ri_TrigDesc->trig_insert_after_row);
 
 	if (target->buffered == 0)
 		return;
@@ -247,11 +253,10 @@ flush(Target *target)
 	{
 		List	   *recheck = NIL;
 
-		ResetPerTupleExprContext(target->estate);
 		if (indexed)
 			recheck = index_tuple(target, leaf, target->slots[i], NULL, NIL);
 		if (triggered)
-			ExecARInsertTriggers(target->estate, leaf, target->slots[i], recheck, NULL);
+			ExecARInsertTriggers(target->estate, leaf, target->slots[i], recheck, target->capture);
 		ExecClearTuple(target->slots[i]);
 	}
 	target->buffered = 0;
@@ -263,6 +268,12 @@ choose_leaf(Target *target, ResultRelInfo *leaf)
 {
 	if (leaf == target->leaf)
 		return;
+	if (leaf->ri_FdwRoutine != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("partition \"%s\" of \"%s\" is a foreign table", RelationGetRelationName(leaf->ri_RelationDesc),
+						RelationGetRelationName(target->root->ri_RelationDesc)),
+				 errhint("Attach foreign partitions for times that are over only.")));
 	flush(target);
 	for (int i = 0; i < target->slot_count; i++)
 		ExecDropSingleTupleTableSlot(target->slots[i]);
@@ -320,7 +331,6 @@ row_ready(Target *target, ResultRelInfo *leaf, TupleTableSlot *slot)
 void
 insert_rows(const char *table, const char *columns, const InsertRows *rows)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	Target		target;
 
 	target_open(&target, table, columns, rows->column_count, false);
@@ -338,8 +348,30 @@ insert_rows(const char *table, const char *columns, const InsertRows *rows)
 	}
 	flush(&target);
 	target_close(&target);
-	MemoryContextSwitchTo(caller);
-	CommandCounterIncrement();
+}
+
+/*
+ * In a transaction that sees one moment only, a row that was committed since must not be taken for one that is there: as
+ * INSERT ... ON CONFLICT DO NOTHING has it.
+ */
+static void
+check_visible(Target *target, ItemPointer tid)
+{
+	Relation	relation = target->root->ri_RelationDesc;
+	TupleTableSlot *slot;
+	bool		is_null;
+
+	if (!IsolationUsesXactSnapshot())
+		return;
+	slot = table_slot_create(relation, NULL);
+	if (!table_tuple_fetch_row_version(relation, tid, SnapshotAny, slot))
+		elog(ERROR, "failed to fetch conflicting tuple of \"%s\"", RelationGetRelationName(relation));
+	if (!table_tuple_satisfies_snapshot(relation, slot, target->estate->es_snapshot) &&
+		!TransactionIdIsCurrentTransactionId(DatumGetTransactionId(slot_getsysattr(slot, MinTransactionIdAttributeNumber, &is_null))))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update")));
+	ExecDropSingleTupleTableSlot(slot);
 }
 
 /*
@@ -364,10 +396,7 @@ insert_unless_exists(Target *target, TupleTableSlot *slot)
 #endif
 									   NIL))
 		{
-			if (IsolationUsesXactSnapshot())
-				ereport(ERROR,
-						(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						 errmsg("could not serialize access due to concurrent update")));
+			check_visible(target, &other);
 			return false;
 		}
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
@@ -377,7 +406,7 @@ insert_unless_exists(Target *target, TupleTableSlot *slot)
 		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
 		if (!conflict)
 		{
-			ExecARInsertTriggers(target->estate, target->root, slot, recheck, NULL);
+			ExecARInsertTriggers(target->estate, target->root, slot, recheck, target->capture);
 			return true;
 		}
 		list_free(recheck);
@@ -388,7 +417,6 @@ insert_unless_exists(Target *target, TupleTableSlot *slot)
 int
 insert_rows_unless_exist(const char *table, const char *columns, const InsertRows *rows, bool *inserted)
 {
-	MemoryContext caller = CurrentMemoryContext;
 	Target		target;
 	int			count = 0;
 
@@ -402,7 +430,5 @@ insert_rows_unless_exist(const char *table, const char *columns, const InsertRow
 		count += inserted[row];
 	}
 	target_close(&target);
-	MemoryContextSwitchTo(caller);
-	CommandCounterIncrement();
 	return count;
 }

@@ -101,3 +101,13 @@ SELECT attempt, method, regexp_replace(url, 'clk_\w{26}', 'CLICK') AS url FROM p
 SELECT postback.settle('events', ARRAY(SELECT delivery_id FROM postback.delivery_due WHERE sender = 'events' ORDER BY delivery_id), ARRAY(SELECT attempt_id FROM postback.delivery_due WHERE sender = 'events' ORDER BY delivery_id), '{response,response,response}', '{200,200,200}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}', '{1,1,1}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}');
 SELECT DISTINCT state, attempts, http_code FROM postback.deliveries WHERE id > :'before';
 SELECT * FROM postback.audit();
+
+-- A repeat is no conflict in a transaction that sees one moment only, whether the event is its own or was there before.
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT outcome FROM postback.receive(:'token', 'event=moment&order=one');
+SELECT outcome FROM postback.receive(:'token', 'event=moment&order=one');
+COMMIT;
+BEGIN ISOLATION LEVEL REPEATABLE READ;
+SELECT outcome FROM postback.receive(:'token', 'event=moment&order=one');
+COMMIT;
+SELECT count(*) FROM postback.event WHERE brand_id = :'brand' AND name = 'moment';

@@ -60,6 +60,37 @@ SELECT regexp_replace(what, '_p\d+', '') AS what FROM pg_temp.seen;
 SELECT notice FROM postback.conversion WHERE order_ref = 'watched';
 ROLLBACK;
 
+-- Triggers that look at all new rows at once, of a table and of one in partitions whose columns stand otherwise.
+BEGIN;
+ALTER TABLE postback.receipt DROP COLUMN cookie, ADD COLUMN cookie text;
+CREATE FUNCTION pg_temp.look() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE NOTICE '%: %', TG_TABLE_NAME, (SELECT string_agg(order_ref, ' ' ORDER BY order_ref COLLATE "C") FROM come);
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER look AFTER INSERT ON postback.conversion REFERENCING NEW TABLE AS come FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.look();
+CREATE TRIGGER look AFTER INSERT ON postback.receipt REFERENCING NEW TABLE AS come FOR EACH STATEMENT EXECUTE FUNCTION pg_temp.look();
+SELECT r.outcome FROM postback.receive_batch('{1,2,3}', array_fill(:'token'::text, '{3}'), '{GET,GET,GET}',
+    '{order=seen-1&value=100,order=seen-2&value=100,order=seen-1&value=100}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}') r;
+ROLLBACK;
+
+-- A default that is made for each row, in rows that go to two partitions by turns; the index makes values of its own between.
+BEGIN;
+SELECT click_id AS click FROM postback.click(:'link') \gset
+SELECT count(*) FROM (SELECT postback.create_callback('Turns ' || delay, 'https://turns.example/', brand => :'brand', statuses => '{pending}',
+    delay => delay::interval) FROM unnest('{0,1 hour}'::text[]) delay) k;
+ALTER TABLE postback.delivery_due ADD COLUMN queued_by text DEFAULT 'by ' || pg_backend_pid();
+CREATE INDEX ON postback.delivery_due_now (rpad('', 400, endpoint));
+CREATE INDEX ON postback.delivery_due_later (rpad('', 400, endpoint));
+SELECT count(*)
+FROM postback.receive_batch(
+    ARRAY(SELECT generate_series(1, 5)), array_fill(:'token'::text, '{5}'), array_fill('GET'::text, '{5}'),
+    ARRAY(SELECT format('order=turn-%s&value=100&click_id=clk_%s', n, :'click') FROM generate_series(1, 5) n), array_fill(NULL::text, '{5}'),
+    array_fill(NULL::text, '{5}'), array_fill(NULL::inet, '{5}')) r;
+SELECT waiting, count(*), bool_and(queued_by = 'by ' || pg_backend_pid()) AS whole FROM postback.delivery_due WHERE endpoint = 'turns.example:443' GROUP BY 1 ORDER BY 1;
+ROLLBACK;
+
 \set VERBOSITY sqlstate
 -- A check that fails is an error of the whole batch: nothing of it is kept.
 BEGIN;
