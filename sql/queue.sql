@@ -347,6 +347,11 @@ UPDATE postback.delivery_due SET due_at = now() WHERE callback_id = :'apart';
 SELECT count(*) FROM postback.claim('s1', 10);
 SELECT q.tableoid::regclass AS stands, q.sender FROM postback.delivery_due q WHERE q.callback_id = :'apart';
 SELECT pg_relation_size('postback.delivery_due_now') < 1000000 AS small, postback.compact_due() AS compacted;
+BEGIN ISOLATION LEVEL REPEATABLE READ; -- what others queue after its first look would be lost
+INSERT INTO postback.delivery_due (delivery_id, callback_id, seq, endpoint, due_at)
+SELECT postback.new_ulid(), :'apart', 1, repeat('x', 1800), now() FROM generate_series(1, 10000);
+SELECT pg_relation_size('postback.delivery_due_now') > 32 * 1024 * 1024 AS large, postback.compact_due() AS compacted;
+ROLLBACK;
 BEGIN; -- which keeps vacuum away
 INSERT INTO postback.delivery_due (delivery_id, callback_id, seq, endpoint, due_at)
 SELECT postback.new_ulid(), :'apart', 1, 'apart.example:443', now() FROM generate_series(1, 200000);

@@ -297,7 +297,9 @@ DECLARE
     floor bigint := 32 * 1024 * 1024;
     live postback.delivery_due_now[];
 BEGIN
-    IF size <= greatest(floor, coalesce(nullif(current_setting('postback_queue.compact_above', true), '')::bigint, 0)) THEN
+    -- A snapshot from before the lock would miss what was queued since, and TRUNCATE would not.
+    IF current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted')
+       OR size <= greatest(floor, coalesce(nullif(current_setting('postback_queue.compact_above', true), '')::bigint, 0)) THEN
         RETURN false;
     END IF;
     -- What cannot be compacted now is looked at again when it has grown by half.
@@ -709,12 +711,11 @@ BEGIN
     END IF;
     PERFORM postback.check_sendable(found_delivery.callback_id);
     DELETE FROM postback.delivery_due_later q WHERE q.delivery_id = resend.delivery RETURNING q.unanswered INTO was_unanswered;
-    INSERT INTO postback.delivery_due_now AS q (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
+    INSERT INTO postback.delivery_due_now (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
     VALUES (resend.delivery, found_delivery.callback_id, found_delivery.conversion_id, found_delivery.seq,
             postback.endpoint_of(found_delivery.url), now(), found_delivery.attempts, coalesce(was_unanswered, false))
-    -- Still in the queue: now rather than later, unless it is in flight at this moment.
-    ON CONFLICT ON CONSTRAINT delivery_due_now_pkey DO UPDATE SET due_at = least(q.due_at, excluded.due_at)
-        WHERE q.leased_until IS NULL OR q.leased_until <= now();
+    -- Due already, or in flight.  Left as it is: settle(), which may wait for us, goes by the row's place.
+    ON CONFLICT ON CONSTRAINT delivery_due_now_pkey DO NOTHING;
     UPDATE postback.delivery d SET state = 'queued', due_at = now() WHERE d.id = resend.delivery;
 END
 $function$
