@@ -91,9 +91,10 @@ $$;
 COMMENT ON FUNCTION postback.make_partition(text, timestamptz, timestamptz) IS
     'One partition for the ids of that time, made like the default one, from which its rows are moved; returns its name';
 
--- Retention is how long rows are kept at least: what still works with them keeps them longer.
+-- Retention is how long rows are kept at least: what still works with them keeps them longer.  Volatile, so that it looks at the
+-- queue as it is once it has its lock: before compact_due() has written it anew there is nothing in what it has become.
 CREATE FUNCTION postback.still_needed(table_name text, lower postback.ulid, upper postback.ulid, at timestamptz) RETURNS text
-    LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF table_name = 'delivery' AND EXISTS (SELECT FROM postback.delivery_due q
                                            WHERE q.delivery_id >= lower AND q.delivery_id < upper) THEN

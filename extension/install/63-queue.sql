@@ -295,6 +295,13 @@ BEGIN
         CROSS JOIN LATERAL (SELECT x.ctid, x.* FROM postback.delivery_due_now x
                             WHERE x.delivery_id = k.delivery_id AND x.attempt_id = k.attempt_id FOR UPDATE) q
         LEFT JOIN LATERAL (SELECT * FROM postback.callback x WHERE x.id = q.callback_id LIMIT 1) c ON true
+    ), awake AS MATERIALIZED (
+        -- Callbacks that were disabled when this began and are enabled now: who enables one has moved on what waited for it, and
+        -- does not see what we put off.
+        SELECT c.id
+        FROM (SELECT DISTINCT i.callback_id FROM item i WHERE NOT i.enabled ORDER BY i.callback_id) k
+        CROSS JOIN LATERAL (SELECT x.id, x.enabled FROM postback.callback x WHERE x.id = k.callback_id LIMIT 1 FOR NO KEY UPDATE) c
+        WHERE c.enabled -- as it is under the lock: the LIMIT keeps this out of the look-up
     ), judged AS MATERIALIZED (
         SELECT i.*,
                CASE WHEN i.success THEN 'delivered'
@@ -303,7 +310,7 @@ BEGIN
                     WHEN i.http_code = 410 OR r.pause IS NULL THEN 'failed'
                     ELSE 'queued' END AS state,
                CASE WHEN i.outcome = 'released' THEN at
-                    WHEN NOT i.enabled THEN 'infinity'
+                    WHEN NOT i.enabled AND NOT EXISTS (SELECT FROM awake a WHERE a.id = i.callback_id) THEN 'infinity'
                     ELSE at + greatest(r.pause * (0.8 + 0.4 * random()),
                                        least(coalesce(i.retry_after, 0), 86400) * interval '1 second') END AS next_at
         FROM item i
