@@ -245,3 +245,12 @@ FROM postback.receive_batch('{1,2,3}', array_fill(:'prepaid_token'::text, '{3}')
 SELECT * FROM pg_temp.prepaid(:'prepaid', :'prepaid_code');
 
 SELECT * FROM postback.audit();
+
+-- An account whose sum no row can hold keeps none of the others from being folded.
+BEGIN;
+SELECT postback.create_brand('Sums', 'EUR') AS sums \gset
+INSERT INTO postback.balance (brand_id, account, currency, amount)
+VALUES (:'sums', 'held', 'EUR', 9223372036854775807), (:'sums', 'held', 'EUR', 1), (:'sums', 'fees', 'EUR', 9223372036854775806), (:'sums', 'fees', 'EUR', 1);
+SELECT postback.fold_balances() >= 2 AS folded;
+SELECT account, amount FROM postback.balance WHERE brand_id = :'sums' ORDER BY account, amount;
+ROLLBACK;

@@ -212,3 +212,27 @@ UPDATE postback.brand SET credit_limit = 0 WHERE id = :'credit' RETURNING exhaus
 UPDATE postback.brand SET credit_limit = 1 WHERE id = :'credit' RETURNING exhausted;
 
 SELECT * FROM postback.audit();
+
+-- Nor do the tables take what one cannot compute with: it would fail the calls of all brands in a batch.
+\set VERBOSITY terse
+\set QUIET on
+BEGIN;
+SELECT postback.create_brand('Endless', 'EUR') AS endless \gset
+SELECT postback.create_offer(:'endless', 'Endless', 'https://shop.example/') AS endless_offer \gset
+SELECT postback.create_callback('Endless', 'https://p.example/', brand => :'endless') AS endless_callback \gset
+\set ON_ERROR_ROLLBACK on
+UPDATE postback.brand SET hold = '200000 years' WHERE id = :'endless';
+UPDATE postback.brand SET attribution_window = '200000 years' WHERE id = :'endless';
+UPDATE postback.brand SET min_click_age = '200000 years' WHERE id = :'endless';
+UPDATE postback.brand SET unique_window = '200000 years' WHERE id = :'endless';
+UPDATE postback.offer SET hold = '200000 years' WHERE id = :'endless_offer';
+UPDATE postback.offer SET attribution_window = '200000 years' WHERE id = :'endless_offer';
+UPDATE postback.offer SET min_click_age = '200000 years' WHERE id = :'endless_offer';
+UPDATE postback.callback SET delay = '200000 years' WHERE id = :'endless_callback';
+INSERT INTO postback.terms (brand_id, offer_id, percent) VALUES (:'endless', :'endless_offer', 'NaN');
+INSERT INTO postback.fx_rate (base, quote, rate) VALUES ('USD', 'EUR', 'NaN');
+SELECT postback.create_offer(:'endless', 'Longer', 'https://shop.example/', hold => '1001 years');
+SELECT postback.create_callback('Longer', 'https://p.example/', brand => :'endless', delay => '1001 years');
+SELECT postback.create_offer(:'endless', 'Long', 'https://shop.example/', hold => '1000 years') IS NOT NULL AS made;
+\set ON_ERROR_ROLLBACK off
+ROLLBACK;

@@ -36,17 +36,17 @@ COMMENT ON FUNCTION postback.check_url(text, text) IS 'Refuses what is not an ab
 CREATE FUNCTION postback.check_period(parameter text, value interval) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF value >= '0' THEN
+    IF value BETWEEN '0' AND '1000 years' THEN
         RETURN;
     END IF;
     RAISE EXCEPTION USING
         ERRCODE = 'invalid_parameter_value',
         MESSAGE = pg_catalog.format('%s %s is no period', parameter, coalesce(value::text, 'null')),
-        DETAIL = pg_catalog.format('Parameter %s must be zero or longer.', parameter),
+        DETAIL = pg_catalog.format('Parameter %s must be from zero to 1000 years.', parameter),
         HINT = pg_catalog.format('For example %s => ''14 days''.', parameter);
 END
 $$;
-COMMENT ON FUNCTION postback.check_period(text, interval) IS 'Refuses null and negative periods';
+COMMENT ON FUNCTION postback.check_period(text, interval) IS 'Refuses null, negative and endless periods';
 
 CREATE FUNCTION postback.check_currency(parameter text, value text) RETURNS text
     LANGUAGE plpgsql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
@@ -708,11 +708,11 @@ BEGIN
             DETAIL = 'Parameter reasons narrows rejected conversions to those with one of these reasons.',
             HINT = 'Leave it out for any reason.';
     END IF;
-    IF delay IS NULL OR (delay <> '0' AND delay < '2 minutes') THEN
+    IF delay IS NULL OR (delay <> '0' AND delay NOT BETWEEN '2 minutes' AND '1000 years') THEN
         RAISE EXCEPTION USING
             ERRCODE = 'invalid_parameter_value',
-            MESSAGE = pg_catalog.format('delay %s is too short', coalesce(delay::text, 'null')),
-            DETAIL = 'Parameter delay must be 0 or at least 2 minutes.',
+            MESSAGE = pg_catalog.format('delay %s is too %s', coalesce(delay::text, 'null'), CASE WHEN delay > '2 minutes' THEN 'long' ELSE 'short' END),
+            DETAIL = 'Parameter delay must be 0 or from 2 minutes to 1000 years.',
             HINT = 'For example delay => ''5 minutes''.';
     END IF;
     IF method IS NULL OR method NOT IN ('GET', 'POST_FORM', 'POST_JSON') THEN

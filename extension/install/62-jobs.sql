@@ -73,9 +73,11 @@ BEGIN
     -- One statement: whoever reads sees the rows before it or the row after it, and the same sum.
     WITH gone AS (
         DELETE FROM postback.balance b
-        USING (SELECT m.id, count(*) OVER (PARTITION BY m.brand_id, m.account, m.publisher_id, m.currency) AS rows
-               FROM postback.balance m) k
-        WHERE b.id = k.id AND k.rows > 1
+        USING (SELECT m.id, count(*) OVER account AS rows, sum(m.amount) OVER account AS total
+               FROM postback.balance m
+               WINDOW account AS (PARTITION BY m.brand_id, m.account, m.publisher_id, m.currency)) k
+        -- A sum that no row can hold stays in rows: the other accounts are not to wait for it.
+        WHERE b.id = k.id AND k.rows > 1 AND abs(k.total) <= 9223372036854775807
         RETURNING b.brand_id, b.account, b.publisher_id, b.currency, b.amount
     ), kept AS (
         INSERT INTO postback.balance (brand_id, account, publisher_id, currency, amount)

@@ -93,6 +93,23 @@ BEGIN
 END
 $$;
 
+-- Periods have an end, and numbers are numbers: one brand's that could not be computed with failed the calls of all.
+ALTER TABLE postback.brand
+    DROP CONSTRAINT brand_hold_check, ADD CONSTRAINT brand_hold_check CHECK (hold BETWEEN '0' AND '1000 years'),
+    DROP CONSTRAINT brand_attribution_window_check, ADD CONSTRAINT brand_attribution_window_check CHECK (attribution_window BETWEEN '0' AND '1000 years'),
+    DROP CONSTRAINT brand_min_click_age_check, ADD CONSTRAINT brand_min_click_age_check CHECK (min_click_age BETWEEN '0' AND '1000 years'),
+    DROP CONSTRAINT brand_unique_window_check, ADD CONSTRAINT brand_unique_window_check CHECK (unique_window BETWEEN '0' AND '1000 years');
+ALTER TABLE postback.offer
+    DROP CONSTRAINT offer_hold_check, ADD CONSTRAINT offer_hold_check CHECK (hold BETWEEN '0' AND '1000 years'),
+    DROP CONSTRAINT offer_attribution_window_check, ADD CONSTRAINT offer_attribution_window_check CHECK (attribution_window BETWEEN '0' AND '1000 years'),
+    DROP CONSTRAINT offer_min_click_age_check, ADD CONSTRAINT offer_min_click_age_check CHECK (min_click_age BETWEEN '0' AND '1000 years');
+ALTER TABLE postback.terms
+    DROP CONSTRAINT terms_percent_check, ADD CONSTRAINT terms_percent_check CHECK (percent BETWEEN 0 AND 999);
+ALTER TABLE postback.fx_rate
+    DROP CONSTRAINT fx_rate_rate_check, ADD CONSTRAINT fx_rate_rate_check CHECK (rate > 0 AND rate < 100000000);
+ALTER TABLE postback.callback
+    DROP CONSTRAINT callback_delay_check, ADD CONSTRAINT callback_delay_check CHECK (delay = '0' OR delay BETWEEN '2 minutes' AND '1000 years');
+
 -- From here on made by "make upgrade-script".
 
 DROP ROUTINE postback.settle(text,postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]);
@@ -100,6 +117,143 @@ DROP ROUTINE postback.settle(text,postback.ulid[],text[],integer[],text[],intege
 SELECT pg_catalog.pg_extension_config_dump('postback.delivery_due_now', '');
 
 SELECT pg_catalog.pg_extension_config_dump('postback.delivery_due_later', '');
+
+CREATE OR REPLACE FUNCTION postback.check_period(parameter text, value interval)
+ RETURNS void
+ LANGUAGE plpgsql
+ PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF value BETWEEN '0' AND '1000 years' THEN
+        RETURN;
+    END IF;
+    RAISE EXCEPTION USING
+        ERRCODE = 'invalid_parameter_value',
+        MESSAGE = pg_catalog.format('%s %s is no period', parameter, coalesce(value::text, 'null')),
+        DETAIL = pg_catalog.format('Parameter %s must be from zero to 1000 years.', parameter),
+        HINT = pg_catalog.format('For example %s => ''14 days''.', parameter);
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.create_callback(name text, url text, type text DEFAULT 'conversion'::text, brand postback.ulid DEFAULT NULL::postback.ulid, offer postback.ulid DEFAULT NULL::postback.ulid, publisher postback.ulid DEFAULT NULL::postback.ulid, goal text DEFAULT NULL::text, statuses text[] DEFAULT '{approved}'::text[], reasons text[] DEFAULT NULL::text[], delay interval DEFAULT '00:00:00'::interval, method text DEFAULT 'GET'::text, params jsonb DEFAULT NULL::jsonb, headers jsonb DEFAULT NULL::jsonb, auth jsonb DEFAULT NULL::jsonb, secret text DEFAULT NULL::text, success_codes text DEFAULT '200-299'::text, include_test boolean DEFAULT false, on_adjust boolean DEFAULT false, every_status boolean DEFAULT false)
+ RETURNS postback.ulid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    new_id postback.ulid := postback.new_ulid();
+    its_brand postback.ulid := brand;
+    its_goal text := nullif(pg_catalog.btrim(goal), '');
+    its_statuses text[];
+    word text;
+BEGIN
+    PERFORM postback.check_text('name', name);
+    PERFORM postback.check_text('url', url);
+    IF type IS NULL OR type NOT IN ('click', 'conversion', 'event') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('type "%s" is unknown', coalesce(type, '')),
+            DETAIL = 'Parameter type says what the callback tells of.',
+            HINT = 'Use click, conversion or event.';
+    END IF;
+    IF offer IS NOT NULL THEN
+        its_brand := postback.brand_of_offer(offer);
+        IF brand IS NOT NULL THEN
+            PERFORM postback.check_offer_of_brand(offer, brand);
+        END IF;
+        -- A goal may be one that the offer does not define; an id is kept as its name.
+        SELECT coalesce(pg_catalog.max(g.name COLLATE "C"), its_goal) INTO its_goal
+        FROM postback.goal g
+        WHERE g.offer_id = create_callback.offer AND g.id::text = pg_catalog.upper(its_goal);
+    ELSIF brand IS NOT NULL THEN
+        PERFORM postback.check_brand(brand);
+    END IF;
+    IF publisher IS NOT NULL THEN
+        PERFORM postback.check_publisher(publisher);
+    END IF;
+    IF pg_catalog.octet_length(its_goal) > 64 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('goal "%s..." is too long', pg_catalog.left(its_goal, 20)),
+            DETAIL = 'Parameter goal is the name of a goal, up to 64 bytes.',
+            HINT = 'Leave it out for any goal.';
+    END IF;
+    FOREACH word IN ARRAY coalesce(statuses, '{}') LOOP
+        its_statuses := its_statuses || CASE pg_catalog.lower(pg_catalog.btrim(word))
+            WHEN 'pending' THEN '{pending}'::text[]
+            WHEN 'approved' THEN '{approved}'
+            WHEN 'rejected' THEN '{rejected}'
+            WHEN 'reversed' THEN '{rejected}'
+            WHEN 'any' THEN '{pending,approved,rejected}'
+            ELSE ARRAY[word] END;
+    END LOOP;
+    IF its_statuses IS NULL OR NOT its_statuses <@ '{pending,approved,rejected}' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('statuses %s are not all known', coalesce(statuses::text, 'null')),
+            DETAIL = 'Parameter statuses says on which the callback fires.',
+            HINT = 'Use any of pending, approved, rejected; or any for all three.';
+    END IF;
+    its_statuses := ARRAY(SELECT s FROM pg_catalog.unnest('{pending,approved,rejected}'::text[]) WITH ORDINALITY AS k (s, n)
+                          WHERE s = ANY (its_statuses) ORDER BY n);
+    IF pg_catalog.cardinality(reasons) = 0 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'reasons is an empty list',
+            DETAIL = 'Parameter reasons narrows rejected conversions to those with one of these reasons.',
+            HINT = 'Leave it out for any reason.';
+    END IF;
+    IF delay IS NULL OR (delay <> '0' AND delay NOT BETWEEN '2 minutes' AND '1000 years') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('delay %s is too %s', coalesce(delay::text, 'null'), CASE WHEN delay > '2 minutes' THEN 'long' ELSE 'short' END),
+            DETAIL = 'Parameter delay must be 0 or from 2 minutes to 1000 years.',
+            HINT = 'For example delay => ''5 minutes''.';
+    END IF;
+    IF method IS NULL OR method NOT IN ('GET', 'POST_FORM', 'POST_JSON') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('method "%s" is unknown', coalesce(method, '')),
+            DETAIL = 'Parameter method says how the request is made.',
+            HINT = 'Use GET, POST_FORM or POST_JSON.';
+    END IF;
+    IF (CASE auth ->> 'type'
+            WHEN 'basic' THEN pg_catalog.jsonb_typeof(auth -> 'user') = 'string' AND auth ->> 'user' !~ ':'
+                              AND pg_catalog.jsonb_typeof(auth -> 'password') = 'string'
+            WHEN 'bearer' THEN pg_catalog.jsonb_typeof(auth -> 'token') = 'string' AND auth ->> 'token' ~ '^[!-~]+$'
+            ELSE auth IS NULL
+        END) IS NOT TRUE THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'auth is not understood',
+            DETAIL = 'Parameter auth must be of type basic with user and password, or of type bearer with token.',
+            HINT = '{"type":"basic","user":"...","password":"..."} or {"type":"bearer","token":"..."}';
+    END IF;
+    IF success_codes IS NULL
+       OR success_codes !~ '^[1-5]\d\d(-[1-5]\d\d)?(,[1-5]\d\d(-[1-5]\d\d)?)*$' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('success_codes "%s" is not a list of HTTP codes', coalesce(success_codes, '')),
+            DETAIL = 'Parameter success_codes lists codes and ranges of codes, separated by commas.',
+            HINT = 'For example 200-299,302.';
+    END IF;
+    INSERT INTO postback.callback
+        (id, name, type, brand_id, offer_id, publisher_id, goal, statuses, reasons, delay, method, url, params, headers, auth,
+         success_codes, include_test, on_adjust, every_status)
+    VALUES (new_id, create_callback.name, create_callback.type, its_brand, create_callback.offer, create_callback.publisher,
+            its_goal, its_statuses, create_callback.reasons, create_callback.delay, create_callback.method,
+            create_callback.url, create_callback.params, create_callback.headers, create_callback.auth,
+            create_callback.success_codes, coalesce(create_callback.include_test, false),
+            coalesce(create_callback.on_adjust, false), coalesce(create_callback.every_status, false));
+    IF secret IS NOT NULL THEN
+        INSERT INTO postback.callback_secret (callback_id, secret) VALUES (new_id, postback.check_secret(create_callback.secret));
+    END IF;
+    RETURN new_id;
+END
+$function$
+;
 
 CREATE OR REPLACE FUNCTION postback.still_needed(table_name text, lower postback.ulid, upper postback.ulid, at timestamp with time zone)
  RETURNS text
@@ -233,6 +387,41 @@ BEGIN
             RETURN NEXT;
         END IF;
     END LOOP;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.fold_balances()
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    folded bigint;
+BEGIN
+    -- A second one at the same time has nothing to do.
+    IF NOT pg_try_advisory_xact_lock(hashtext('postback'), 3) THEN
+        RETURN 0;
+    END IF;
+    -- One statement: whoever reads sees the rows before it or the row after it, and the same sum.
+    WITH gone AS (
+        DELETE FROM postback.balance b
+        USING (SELECT m.id, count(*) OVER account AS rows, sum(m.amount) OVER account AS total
+               FROM postback.balance m
+               WINDOW account AS (PARTITION BY m.brand_id, m.account, m.publisher_id, m.currency)) k
+        -- A sum that no row can hold stays in rows: the other accounts are not to wait for it.
+        WHERE b.id = k.id AND k.rows > 1 AND abs(k.total) <= 9223372036854775807
+        RETURNING b.brand_id, b.account, b.publisher_id, b.currency, b.amount
+    ), kept AS (
+        INSERT INTO postback.balance (brand_id, account, publisher_id, currency, amount)
+        SELECT g.brand_id, g.account, g.publisher_id, g.currency, sum(g.amount)
+        FROM gone g
+        GROUP BY g.brand_id, g.account, g.publisher_id, g.currency
+        HAVING sum(g.amount) <> 0
+    )
+    SELECT count(*) INTO folded FROM gone;
+    RETURN folded;
 END
 $function$
 ;
@@ -1060,6 +1249,8 @@ COMMENT ON TABLE postback.delivery_due_now IS 'The deliveries that are due, thos
 COMMENT ON TABLE postback.delivery_due_later IS 'The deliveries that are due later: delayed, backing off, or of a disabled callback (infinity)';
 
 COMMENT ON COLUMN postback.partition_policy.retention IS 'Partitions wholly older than this are dropped, unless still needed; null: never';
+
+COMMENT ON ROUTINE postback.check_period(text,interval) IS 'Refuses null, negative and endless periods';
 
 COMMENT ON ROUTINE postback.still_needed(text,postback.ulid,postback.ulid,timestamp with time zone) IS 'What the table''s rows with ids from lower to upper (exclusive) are needed for, however old they are; null: nothing';
 
