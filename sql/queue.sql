@@ -381,3 +381,13 @@ WHERE i.indrelid IN ('postback.delivery_due_now'::regclass, 'postback.delivery_d
   AND pg_stat_get_xact_tuples_returned(c.oid) > 10;
 COMMIT;
 DELETE FROM postback.delivery_due;
+
+-- what is left of deliveries that somebody has deleted does not stand before the others
+BEGIN;
+SELECT postback.create_callback('orphans', 'https://orphans.example/', offer => :'offer', statuses => '{any}') AS orphans \gset
+SELECT count(pg_temp.send(:'token', format('order=orphan-%s&value=1000&click_id=%s', n, :'click_id'))) FROM generate_series(1, 5) n;
+DELETE FROM postback.delivery d USING postback.conversion c WHERE d.callback_id = :'orphans' AND c.id = d.conversion_id AND c.order_ref <> 'orphan-5';
+SELECT count(*) FROM postback.claim('s1', 10, per_endpoint => 4) WHERE endpoint = 'orphans.example:443';
+SELECT count(*) FROM postback.claim('s1', 10, per_endpoint => 4) WHERE endpoint = 'orphans.example:443';
+SELECT count(*) FROM postback.delivery_due WHERE callback_id = :'orphans';
+ROLLBACK;

@@ -204,6 +204,12 @@ BEGIN
                q.sender AS lost_sender, d.brand_id, d.callback_id, d.method, d.url, d.headers, d.body, d.state
         FROM picked q
         CROSS JOIN LATERAL (SELECT * FROM postback.delivery x WHERE x.id = q.delivery_id LIMIT 1) d
+    ), gone AS (
+        -- Of deliveries that somebody has deleted: enough of them would hide what else is due to their endpoint.
+        DELETE FROM postback.delivery_due_now q
+        USING picked p
+        WHERE (SELECT count(*) FROM picked) > (SELECT count(*) FROM item)
+          AND q.ctid = p.place AND NOT EXISTS (SELECT FROM postback.delivery x WHERE x.id = p.delivery_id)
     ), misfit AS MATERIALIZED (
         -- After a delay the conditions are looked at again.
         SELECT m.delivery_id, m.reason
