@@ -230,18 +230,25 @@ time_left(const Delivery *delivery)
 	return left < 1 ? 1 : (int) left;
 }
 
-/* The addresses to try, the one that answered last first. */
+static bool
+is_among(const PbAddress *addresses, size_t count, const PbAddress *address)
+{
+	for (size_t i = 0; i < count; i++)
+		if (memcmp(&addresses[i], address, sizeof(*address)) == 0)
+			return true;
+	return false;
+}
+
+/* The addresses to try, each once, however often the name server says it; the one that answered last first. */
 static size_t
 choose_addresses(const Endpoint *endpoint, const PbAddress *addresses, size_t count, PbAddress *chosen)
 {
-	const PbAddress *good = &endpoint->good;
 	size_t		n = 0;
 
-	for (size_t i = 0; i < count && good->family != 0; i++)
-		if (memcmp(&addresses[i], good, sizeof(*good)) == 0)
-			chosen[n++] = *good;
+	if (is_among(addresses, count, &endpoint->good))
+		chosen[n++] = endpoint->good;
 	for (size_t i = 0; i < count && n < TRANSFER_ADDRESS_LIMIT; i++)
-		if (n == 0 || memcmp(&addresses[i], &chosen[0], sizeof(*chosen)) != 0)
+		if (!is_among(chosen, n, &addresses[i]))
 			chosen[n++] = addresses[i];
 	return n;
 }

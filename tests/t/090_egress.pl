@@ -335,6 +335,12 @@ is(came(), "$public_too $listening", 'gets a new connection to its new address')
 is(states("http://moves.example$web/4"), 'blocked', 'one that moves to a forbidden address');
 is(came(), '', 'gets nothing');
 
+# A name server may say the same address as often as it likes: one of them is tried, also by who knows that it is good.
+$dns->zone('repeated.example ' . join ' ', ($public) x 24);
+is(states("http://repeated.example$web/"), 'delivered', 'an address that is given again and again');
+is(states("http://repeated.example$web/"), 'delivered', 'is one address, the next time too');
+is(came(), "$public $listening", 'and is connected to once');
+
 # A time to live beyond all measure: kept for a while like any other, or not at all where its number is taken for a negative one (RFC 2181);
 # what is found then is looked at as ever.
 $dns->zone("ages.example ttl=4294967295 $public ; 10.0.0.1", "century.example ttl=2147483647 $public ; 10.0.0.1");
