@@ -88,7 +88,7 @@ struct DbResult
 	DbConnection *connection;
 	const PGresult *rows;
 	char		sqlstate[6];
-	char		message[LOG_VALUE_LIMIT];
+	char		message[LOG_TEXT_ROOM];
 };
 
 struct Db
@@ -462,7 +462,7 @@ connection_lost(DbConnection *connection, const char *why)
 {
 	Db		   *db = connection->db;
 	bool		was_busy = connection->state == STATE_BUSY;
-	char		reason[LOG_VALUE_LIMIT];
+	char		reason[LOG_TEXT_ROOM];
 
 	first_line(reason, sizeof(reason), why);
 	if (is_ready(connection))
@@ -504,7 +504,7 @@ static void
 connection_refused(DbConnection *connection, const char *why, const char *hint)
 {
 	Db		   *db = connection->db;
-	char		reason[LOG_VALUE_LIMIT];
+	char		reason[LOG_TEXT_ROOM];
 
 	first_line(reason, sizeof(reason), why);
 	log_error("the database is refused", LOG_TEXT("reason", reason), LOG_TEXT("hint", hint));

@@ -173,12 +173,11 @@ out_quoted(PbOut *out, PbSlice text)
 static void
 out_text(PbOut *out, PbSlice text)
 {
-	char		masked[LOG_VALUE_LIMIT + 8];
+	char		masked[LOG_VALUE_LIMIT];
 	PbOut		mask = pb_out(masked, sizeof(masked));
 	PbSlice		value;
 
-	if (text.len > LOG_VALUE_LIMIT)
-		text.len = LOG_VALUE_LIMIT;
+	/* Cut when masked: a secret that is cut before is too short to be known for one. */
 	log_mask(&mask, text);
 	value = (PbSlice) {masked, mask.len < sizeof(masked) ? mask.len : sizeof(masked)};
 	if (needs_quotes(value))

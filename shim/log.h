@@ -20,6 +20,9 @@
 
 #define LOG_VALUE_LIMIT 512
 
+/* So much of a text is to be kept for the log: enough for a secret that stands at the limit to be known for one. */
+#define LOG_TEXT_ROOM (LOG_VALUE_LIMIT + 64)
+
 typedef enum LogLevel
 {
 	LOG_LEVEL_ERROR,
