@@ -31,7 +31,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -52,7 +51,6 @@
 #define DISCARD_LIMIT (1024 * 1024)
 #define SWEEP_MS 250
 #define ADDRESS_SLOTS 1024
-#define SPARE_DESCRIPTORS 64
 
 /* A connection is on one of these lists, in order of deadline, since each list has one duration. */
 typedef enum Deadline
@@ -1082,19 +1080,6 @@ bound_port(int fd)
 	return ntohs(((struct sockaddr_in *) &at)->sin_port);
 }
 
-/* As many connections as asked for, or as there is room for descriptors. */
-static int
-connections_possible(int max_connections)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= (rlim_t) max_connections + SPARE_DESCRIPTORS)
-		return max_connections;
-	log_warning("fewer connections than asked for: the limit of open files is lower",
-				LOG_INT("asked", max_connections), LOG_INT("open_files", (int64_t) limit.rlim_cur));
-	return limit.rlim_cur > 2 * SPARE_DESCRIPTORS ? (int) limit.rlim_cur - SPARE_DESCRIPTORS : SPARE_DESCRIPTORS;
-}
-
 static struct MHD_Daemon *
 start_daemon(Http *http)
 {
@@ -1136,7 +1121,7 @@ http_start(Loop *loop, const HttpOptions *options, HttpHandler handler, void *co
 		return NULL;
 	http->loop = loop;
 	http->options = *options;
-	http->options.max_connections = connections_possible(options->max_connections);
+	http->options.max_connections = loop_room(options->max_connections);
 	http->handler = handler;
 	http->context = context;
 	http->deadlines[DEADLINE_REQUEST].duration_ms = options->request_timeout_ms;

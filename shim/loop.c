@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "log.h"
 
 #define EVENTS_PER_TURN 256
+#define SPARE_DESCRIPTORS 64	/* for the database, the metrics port, name servers ... */
 
 struct Loop
 {
@@ -104,6 +106,18 @@ loop_random(Loop *loop, int64_t bound)
 }
 
 /* ---- descriptors ---- */
+
+int
+loop_room(int connections)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= (rlim_t) connections + SPARE_DESCRIPTORS)
+		return connections;
+	log_warning("fewer connections than asked for: the limit of open files is lower",
+				LOG_INT("asked", connections), LOG_INT("open_files", (int64_t) limit.rlim_cur));
+	return limit.rlim_cur > 2 * SPARE_DESCRIPTORS ? (int) limit.rlim_cur - SPARE_DESCRIPTORS : SPARE_DESCRIPTORS;
+}
 
 static uint32_t
 epoll_interest(unsigned interest)

@@ -98,6 +98,8 @@ typedef struct Sender
 	Loop	   *loop;
 	const Options *options;
 	PbSlice		name;
+	int			connections;	/* most that are open at once */
+	int			concurrency;	/* most deliveries under way at once */
 	int			backlog;		/* most deliveries claimed and not started */
 
 	Guard	   *guard;
@@ -715,12 +717,12 @@ make_parts(Sender *sender, Metrics *metrics)
 	if ((sender->guard = guard_create(&rules)) == NULL ||
 		(sender->resolver = resolver_new(sender->loop, options->dns_server)) == NULL ||
 		(sender->signer = signer_create()) == NULL ||
-		(sender->endpoints = endpoints_new(options->concurrency, options->per_host)) == NULL)
+		(sender->endpoints = endpoints_new(sender->concurrency, options->per_host)) == NULL)
 		return false;
 	if (options->metrics_listen[0] != '\0' && options->metrics_callbacks > 0 &&
 		(sender->health = health_new(sender->loop, metrics, options->metrics_callbacks)) == NULL)
 		return false;
-	sender->transfers = transfers_new(sender->loop, sender->guard, options->concurrency, "postback/" POSTBACK_VERSION);
+	sender->transfers = transfers_new(sender->loop, sender->guard, sender->connections, "postback/" POSTBACK_VERSION);
 	tools.guard = sender->guard;
 	tools.resolver = sender->resolver;
 	tools.transfers = sender->transfers;
@@ -786,7 +788,7 @@ run(Sender *sender, Metrics *metrics)
 	metrics_on_health(metrics, is_healthy, sender);
 	loop_hook_add(sender->loop, &sender->hook, sender_work, sender);
 	on_sweep(sender);
-	log_info("sending", LOG_TEXT("sender", sender->options->sender), LOG_INT("concurrency", sender->options->concurrency),
+	log_info("sending", LOG_TEXT("sender", sender->options->sender), LOG_INT("concurrency", sender->concurrency),
 			 LOG_INT("per_host", sender->options->per_host), LOG_INT("lease", sender->options->lease));
 	exit_code = loop_run(sender->loop);
 	loop_hook_remove(sender->loop, &sender->hook);
@@ -800,10 +802,14 @@ send_run(Loop *loop, Metrics *metrics, const Options *options)
 		.loop = loop,
 		.options = options,
 		.name = pb_slice(options->sender),
-		.backlog = options->concurrency * 4 > BACKLOG_MIN ? options->concurrency * 4 : BACKLOG_MIN,
+		.connections = loop_room(2 * options->concurrency), /* as many as are used are kept for later */
 		.settle_batch = SETTLE_LIMIT,
 	};
-	int			exit_code = run(&sender, metrics);
+	int			exit_code;
+
+	sender.concurrency = sender.connections < options->concurrency ? sender.connections : options->concurrency;
+	sender.backlog = sender.concurrency * 4 > BACKLOG_MIN ? sender.concurrency * 4 : BACKLOG_MIN;
+	exit_code = run(&sender, metrics);
 
 	free_parts(&sender);
 	return exit_code;

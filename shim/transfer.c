@@ -309,7 +309,7 @@ make_transfer(Transfers *transfers)
 }
 
 Transfers *
-transfers_new(Loop *loop, Guard *guard, int concurrency, const char *user_agent)
+transfers_new(Loop *loop, Guard *guard, int connections, const char *user_agent)
 {
 	Transfers  *transfers;
 
@@ -330,7 +330,7 @@ transfers_new(Loop *loop, Guard *guard, int concurrency, const char *user_agent)
 		curl_multi_setopt(transfers->multi, CURLMOPT_SOCKETDATA, transfers) != CURLM_OK ||
 		curl_multi_setopt(transfers->multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted) != CURLM_OK ||
 		curl_multi_setopt(transfers->multi, CURLMOPT_TIMERDATA, transfers) != CURLM_OK ||
-		curl_multi_setopt(transfers->multi, CURLMOPT_MAXCONNECTS, 2L * concurrency) != CURLM_OK)
+		curl_multi_setopt(transfers->multi, CURLMOPT_MAXCONNECTS, (long) connections) != CURLM_OK)
 	{
 		transfers_free(transfers);
 		return NULL;

@@ -62,8 +62,8 @@ typedef struct TransferResult
 /* The result is valid until the handler returns. */
 typedef void (*TransferHandler) (void *context, const TransferResult *result);
 
-/* concurrency: how many will be under way at once, about; bounds kept connections.  NULL if libcurl refuses. */
-extern Transfers *transfers_new(Loop *loop, Guard *guard, int concurrency, const char *user_agent)
+/* connections: most that are kept open, those under way among them.  NULL if libcurl refuses. */
+extern Transfers *transfers_new(Loop *loop, Guard *guard, int connections, const char *user_agent)
 			__attribute__((warn_unused_result));
 
 /* Who is still under way gets no result. */
