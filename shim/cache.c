@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
+
 #define SLOTS 16384				/* a power of 2 */
 
 typedef struct Entry
@@ -51,12 +53,8 @@ key_of(const Entry *entry)
 static Entry **
 slot_of(Cache *cache, PbSlice key)
 {
-	uint32_t	hash = 2166136261u;
-	Entry	  **slot;
+	Entry	  **slot = &cache->slots[hash_bytes(key.data, key.len) % SLOTS];
 
-	for (size_t i = 0; i < key.len; i++)
-		hash = (hash ^ (unsigned char) key.data[i]) * 16777619u;
-	slot = &cache->slots[(hash ^ (hash >> 16)) % SLOTS];
 	while (*slot != NULL && !pb_slice_equal(key_of(*slot), key))
 		slot = &(*slot)->next_in_slot;
 	return slot;

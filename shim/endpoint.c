@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
+
 #define BUCKETS 4096
 #define LOW_WATER_MIN 8
 #define LOW_WATER_MAX 1024
@@ -199,11 +201,7 @@ endpoints_free(Endpoints *endpoints)
 static unsigned
 bucket_of(PbSlice name)
 {
-	uint32_t	hash = 2166136261u;
-
-	for (size_t i = 0; i < name.len; i++)
-		hash = (hash ^ (unsigned char) name.data[i]) * 16777619u;
-	return (hash ^ hash >> 16) % BUCKETS;
+	return hash_bytes(name.data, name.len) % BUCKETS;
 }
 
 static void

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
+
 /* Looking an address up in the table of ranges is slow beside sending; deliveries come in runs to the same ones. */
 #define MEMO_SIZE 512
 
@@ -143,11 +145,7 @@ guard_url(const Guard *guard, PbSlice text, GuardTarget *target, PbOut *why)
 static size_t
 memo_slot(const PbAddress *address)
 {
-	uint32_t	hash = 2166136261u;
-
-	for (size_t i = 0; i < sizeof(address->bytes); i++)
-		hash = (hash ^ address->bytes[i]) * 16777619u;
-	return (hash ^ hash >> 16) % MEMO_SIZE;
+	return hash_bytes(address->bytes, sizeof(address->bytes)) % MEMO_SIZE;
 }
 
 /* pb_address_special, remembered. */

@@ -37,6 +37,7 @@
 
 #include "../extension/core/code.h"
 #include "framing.h"
+#include "hash.h"
 #include "log.h"
 
 /*
@@ -447,12 +448,8 @@ address_from(const struct sockaddr *from, PbAddress *address)
 static AddressCount **
 address_slot(Http *http, const PbAddress *address)
 {
-	uint32_t	hash = 2166136261u;
-	AddressCount **slot;
+	AddressCount **slot = &http->addresses[hash_bytes(address->bytes, sizeof(address->bytes)) % ADDRESS_SLOTS];
 
-	for (size_t i = 0; i < sizeof(address->bytes); i++)
-		hash = (hash ^ address->bytes[i]) * 16777619u;
-	slot = &http->addresses[(hash ^ (hash >> 16)) % ADDRESS_SLOTS];
 	while (*slot != NULL && memcmp((*slot)->address.bytes, address->bytes, sizeof(address->bytes)) != 0)
 		slot = &(*slot)->next;
 	return slot;

@@ -17,6 +17,7 @@
 
 #include <ares.h>
 
+#include "hash.h"
 #include "log.h"
 
 #define BUCKETS 1024
@@ -284,11 +285,7 @@ follow_config(Resolver *resolver)
 static unsigned
 bucket_of(const char *host)
 {
-	uint32_t	hash = 2166136261u;
-
-	for (; *host != '\0'; host++)
-		hash = (hash ^ (unsigned char) *host) * 16777619u;
-	return hash % BUCKETS;
+	return hash_bytes(host, strlen(host)) % BUCKETS;
 }
 
 static void
