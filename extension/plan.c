@@ -668,12 +668,6 @@ rows_next(Rows *rows)
 	rows->column = 0;
 }
 
-int
-rows_count(const Rows *rows)
-{
-	return rows->count;
-}
-
 void
 put_datum(Rows *rows, Datum value, bool is_null)
 {

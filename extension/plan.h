@@ -84,7 +84,6 @@ typedef struct Rows Rows;
 
 extern Rows *rows_begin(Statement statement, int capacity);
 extern void rows_next(Rows *rows);
-extern int	rows_count(const Rows *rows);
 
 extern void put_null(Rows *rows);
 extern void put_datum(Rows *rows, Datum value, bool is_null);
