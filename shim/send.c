@@ -33,8 +33,9 @@
 #define STATEMENT_TIMEOUT_MS 15000
 #define LOCK_TIMEOUT_MS 10000
 
-/* Calls of one kind are so far apart at least, that each has something to carry. */
+/* Calls of one kind are so far apart at least, that each has something to carry; but a claim that brought much is followed at once. */
 #define CALL_GAP_MS 5
+#define CLAIMED_MUCH 256
 
 /* After an error that is not the data's fault. */
 #define ERROR_GAP_MS 500
@@ -506,6 +507,8 @@ on_claimed(void *context, const DbResult *result)
 		return;
 	}
 	rows = db_rows(result);
+	if (rows >= CLAIMED_MUCH)
+		sender->claim_after_ms = now;
 	metric_add(sender->metrics.claims, 1);
 	metric_add(sender->metrics.claimed, rows);
 	for (int row = 0; row < rows; row++)
