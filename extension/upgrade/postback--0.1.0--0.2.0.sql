@@ -1198,6 +1198,65 @@ END
 $function$
 ;
 
+CREATE OR REPLACE VIEW postback.report_daily_brands WITH (security_invoker=true) AS
+ SELECT d.day,
+    brand.name AS brand,
+    (d.clicks)::bigint AS clicks,
+    (d.unique_clicks)::bigint AS unique_clicks,
+    (((d.pending + d.approved) + d.reversed))::bigint AS conversions,
+    (d.pending)::bigint AS pending,
+    (d.approved)::bigint AS approved,
+    (d.reversed)::bigint AS rejected,
+    round((((100)::numeric * (d.pending + d.approved)) / NULLIF(d.clicks, (0)::numeric)), 2) AS cr,
+    round((postback.full_units(d.payout, d.currency) / NULLIF(d.clicks, (0)::numeric)), 4) AS epc,
+    postback.full_units(d.payout, d.currency) AS payout,
+    postback.full_units(d.approved_payout, d.currency) AS approved_payout,
+    postback.full_units((d.payout + d.fee), d.currency) AS revenue,
+    postback.full_units(d.fee, d.currency) AS margin,
+    d.currency,
+    d.brand_id
+   FROM (( SELECT x.day,
+            x.brand_id,
+            y.currency,
+            sum(x.clicks) AS clicks,
+            sum(x.unique_clicks) AS unique_clicks,
+            sum(x.pending) AS pending,
+            sum(x.approved) AS approved,
+            sum(x.reversed) AS reversed,
+            (sum(x.pending_payout) + sum(x.approved_payout)) AS payout,
+            sum(x.approved_payout) AS approved_payout,
+            (sum(x.pending_fee) + sum(x.approved_fee)) AS fee
+           FROM (( SELECT a.brand_id,
+                    a.day,
+                    sum(a.clicks) AS clicks,
+                    sum(a.unique_clicks) AS unique_clicks,
+                    sum(a.pending) AS pending,
+                    sum(a.approved) AS approved,
+                    sum(a.reversed) AS reversed,
+                    sum(a.pending_payout) AS pending_payout,
+                    sum(a.pending_fee) AS pending_fee,
+                    sum(a.approved_payout) AS approved_payout,
+                    sum(a.approved_fee) AS approved_fee
+                   FROM postback.daily a
+                  GROUP BY a.brand_id, a.day
+                UNION ALL
+                 SELECT t.brand_id,
+                    t.day,
+                    t.clicks,
+                    t.unique_clicks,
+                    t.pending,
+                    t.approved,
+                    t.reversed,
+                    t.pending_payout,
+                    t.pending_fee,
+                    t.approved_payout,
+                    t.approved_fee
+                   FROM postback.daily_tail() t(brand_id, day, offer_id, publisher_id, clicks, unique_clicks, pending, approved, reversed, pending_payout, pending_fee, approved_payout, approved_fee)) x
+             LEFT JOIN postback.brand y ON ((y.id = x.brand_id)))
+          GROUP BY x.day, x.brand_id, y.currency
+         HAVING ((sum(x.clicks) <> (0)::numeric) OR (sum(x.pending) <> (0)::numeric) OR (sum(x.approved) <> (0)::numeric) OR (sum(x.reversed) <> (0)::numeric))) d
+     LEFT JOIN postback.brand ON ((brand.id = d.brand_id)));
+
 CREATE OR REPLACE FUNCTION postback.policy_list(OUT relation text, OUT condition text)
  RETURNS SETOF record
  LANGUAGE sql
