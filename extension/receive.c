@@ -111,12 +111,6 @@ readable(PbSlice bytes)
 static void
 put_receipt(Rows *rows, const Call *item, float4 milliseconds)
 {
-	PbSlice		order = item->p[PB_P_ORDER];
-	StringInfoData warnings;
-
-	initStringInfo(&warnings);
-	for (int i = 0; i < item->warning_count; i++)
-		appendStringInfo(&warnings, i > 0 ? " %s" : "%s", pb_warning_name(item->warnings[i]));
 	rows_next(rows);
 	put_ulid(rows, &item->receipt_id);
 	put_ulid(rows, &item->token->brand_id);
@@ -130,8 +124,8 @@ put_receipt(Rows *rows, const Call *item, float4 milliseconds)
 	put_cstring(rows, item->code == PB_OK ? pb_result_name(item->result) : NULL);
 	put_cstring(rows, item->code == PB_OK ? NULL : pb_code_name(item->code));
 	put_cstring(rows, item->parameter);
-	put_cstring(rows, item->warning_count > 0 ? warnings.data : NULL);
-	put_slice(rows, order);
+	put_cstring(rows, warnings_text(item));
+	put_slice(rows, item->p[PB_P_ORDER]);
 	put_ulid(rows, item->conversion != NULL ? &item->conversion->id : NULL);
 	put_ulid(rows, item->has_event ? &item->event_id : NULL);
 	put_ulid(rows, item->replays ? &item->replay_of : NULL);

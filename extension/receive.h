@@ -201,6 +201,7 @@ extern int	conversions_price(Call *calls, int count);
 /* reply.c */
 extern void reply_values(const Call *item, Datum *values, bool *nulls);
 extern int	reply_status(const Call *item);
+extern char *warnings_text(const Call *item);
 
 #define REPLY_COLUMNS 29
 #define COOKIE_MAX 64			/* bytes of a cookie that may be a click id */

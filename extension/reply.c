@@ -118,7 +118,7 @@ json_conversion(StringInfo json, const Conversion *c)
 }
 
 /* All warnings in one word list, or NULL. */
-static char *
+char *
 warnings_text(const Call *item)
 {
 	StringInfoData text;
