@@ -96,13 +96,14 @@ on_transferred(void *context, const TransferResult *result)
 		[TRANSFER_BLOCKED] = DELIVERY_BLOCKED,
 	};
 	Delivery   *delivery = context;
+	bool		refused = result->end == TRANSFER_ANSWERED && result->http_code >= 400;
 
 	delivery->http_code = result->http_code;
 	delivery->retry_after = result->retry_after;
 	delivery->address = result->address;
 	if (result->end == TRANSFER_ANSWERED)
 		delivery->endpoint->good = result->address;
-	finish(delivery, outcomes[result->end], news[result->end], result->error, result->response);
+	finish(delivery, outcomes[result->end], refused ? ENDPOINT_REFUSED : news[result->end], result->error, result->response);
 }
 
 /* ---- headers ---- */

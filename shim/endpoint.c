@@ -113,6 +113,12 @@ is_tripped(const Endpoint *endpoint)
 	return endpoint->failures >= ENDPOINT_TRIP;
 }
 
+static bool
+is_failing(const Endpoint *endpoint)
+{
+	return endpoint->refusals >= ENDPOINT_TRIP;
+}
+
 static EndpointClass
 class_of(const Endpoint *endpoint)
 {
@@ -127,7 +133,7 @@ is_full(const Endpoint *endpoint, int64_t now_ms)
 {
 	if (now_ms < endpoint->pause_until_ms)
 		return true;
-	if (is_tripped(endpoint))
+	if (is_tripped(endpoint) || is_failing(endpoint))
 		return outstanding(endpoint) > 0;
 	if (endpoint->stalled)
 		return true;
@@ -383,6 +389,16 @@ take_failure(Endpoints *endpoints, Endpoint *endpoint, int64_t now_ms)
 		pause_endpoint(endpoint, now_ms);
 }
 
+static void
+take_refusal(Endpoint *endpoint, int64_t now_ms)
+{
+	endpoint->refusals++;
+	if (!is_failing(endpoint))
+		return;
+	endpoint->window = 1;
+	endpoint->pause_until_ms = now_ms + ENDPOINT_PAUSE_MIN_MS;
+}
+
 void
 endpoint_ended(Endpoints *endpoints, Endpoint *endpoint, EndpointNews news, int latency_ms, int64_t now_ms)
 {
@@ -392,8 +408,12 @@ endpoint_ended(Endpoints *endpoints, Endpoint *endpoint, EndpointNews news, int 
 	if (endpoint->ended > endpoint->low_water && endpoint->ended <= LOW_WATER_MAX)
 		endpoint->low_water = endpoint->ended;	/* a quick start need not wait for the sweep */
 	endpoint->progress_ms = now_ms;
-	if (news == ENDPOINT_ANSWERED)
+	if (news == ENDPOINT_ANSWERED || news == ENDPOINT_REFUSED)
 		take_answer(endpoints, endpoint, latency_ms);
+	if (news == ENDPOINT_ANSWERED)
+		endpoint->refusals = 0;
+	else if (news == ENDPOINT_REFUSED || news == ENDPOINT_FAILED)
+		take_refusal(endpoint, now_ms);
 	else if (news == ENDPOINT_UNREACHED)
 		take_failure(endpoints, endpoint, now_ms);
 	if (endpoint->in_flight == 0)

@@ -7,7 +7,11 @@
  * or failing) have a quarter of the slots all together.  So whoever hangs
  * takes room from its like, and what it has queued is given back.
  *
- * After ENDPOINT_TRIP failures on end an endpoint is tripped: one probe at a
+ * After ENDPOINT_TRIP deliveries on end that it refused or did not answer an
+ * endpoint is failing: one at a time, and what it gets from a claim is followed
+ * by a pause, until one is accepted.
+ *
+ * After ENDPOINT_TRIP that did not even reach it it is tripped: one probe at a
  * time, with growing pauses between, until one is answered.
  */
 #ifndef POSTBACKD_ENDPOINT_H
@@ -39,7 +43,8 @@ typedef enum EndpointClass
 /* What an ended delivery says of its endpoint. */
 typedef enum EndpointNews
 {
-	ENDPOINT_ANSWERED,			/* any response */
+	ENDPOINT_ANSWERED,			/* a response that may be a success */
+	ENDPOINT_REFUSED,			/* a response of 400 or more */
 	ENDPOINT_FAILED,			/* there, but no response */
 	ENDPOINT_UNREACHED,			/* no name, no connection, no TLS, or a time-out */
 	ENDPOINT_NO_NEWS			/* it was never asked */
@@ -66,6 +71,7 @@ typedef struct Endpoint
 	bool		answered;		/* ever */
 	bool		stalled;		/* nothing ended for a second, and nothing answered since */
 	int			failures;		/* ENDPOINT_UNREACHED on end */
+	int			refusals;		/* ENDPOINT_REFUSED or _FAILED on end */
 	int			latency_ms;		/* of answers, smoothed; -1 = none yet */
 	int64_t		progress_ms;	/* when something ended last, or there was something to do again */
 	int64_t		pause_until_ms;

@@ -53,8 +53,8 @@
 
 /* Most rows that one endpoint gets from one claim, and least. */
 #define PER_ENDPOINT_MAX 1024
-#define PER_ENDPOINT_MIN 8
-#define PER_ENDPOINT_FIRST 64
+#define PER_ENDPOINT_MIN 4
+#define PER_ENDPOINT_FIRST 16
 
 #define DRAIN_MS 10000
 #define DRAIN_SETTLE_MS 5000

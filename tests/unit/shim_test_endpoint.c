@@ -286,6 +286,64 @@ resets_and_answers_do_not_trip(void **state)
 	assert_int_equal(endpoints_tripped(endpoints), 0);
 }
 
+/* Whether it refuses or says nothing: one at a time, and a second between what two claims bring. */
+static void
+a_failing_endpoint_is_claimed_for_now_and_then(void **state)
+{
+	static const EndpointNews bad[] = {ENDPOINT_REFUSED, ENDPOINT_FAILED};
+	Endpoints  *endpoints = *state;
+
+	for (int kind = 0; kind < 2; kind++)
+	{
+		Endpoint   *endpoint = prove(endpoints, "bad:80", 0);
+
+		push(endpoints, "bad:80", 7, 0);
+		for (int i = 0; i < ENDPOINT_TRIP; i++)
+		{
+			start_all(endpoints, 0);
+			assert_int_equal(endpoint->in_flight, PER_ENDPOINT);
+			endpoint_ended(endpoints, endpoint, bad[kind], 1, 0);
+		}
+		assert_int_equal(endpoints_tripped(endpoints), 0);
+		end_all(endpoints, endpoint, bad[kind], 0);
+		assert_int_equal(start_all(endpoints, 0), 1);
+		assert_string_equal(full_names(endpoints, ENDPOINT_PAUSE_MIN_MS), "bad:80 ");
+		assert_int_equal(sweep(endpoints, 0), 0);
+		end_all(endpoints, endpoint, bad[kind], 10);
+		assert_int_equal(endpoint->queued, 0);
+		assert_string_equal(full_names(endpoints, 10 + ENDPOINT_PAUSE_MIN_MS - 1), "bad:80 ");
+		assert_string_equal(full_names(endpoints, 10 + ENDPOINT_PAUSE_MIN_MS), "");
+
+		/* One that is accepted ends it. */
+		push(endpoints, "bad:80", 8, 2000);
+		assert_int_equal(start_all(endpoints, 2000), 1);
+		end_all(endpoints, endpoint, ENDPOINT_ANSWERED, 2000);
+		assert_int_equal(start_all(endpoints, 2000), 2);
+		end_all(endpoints, endpoint, ENDPOINT_ANSWERED, 2000);
+		assert_string_equal(full_names(endpoints, 2000), "");
+		while (start_all(endpoints, 2000) > 0)
+			end_all(endpoints, endpoint, ENDPOINT_ANSWERED, 2000);
+	}
+}
+
+/* Some callbacks of a host that refuses others are as quick as ever. */
+static void
+two_refusals_on_end_are_nothing(void **state)
+{
+	Endpoints  *endpoints = *state;
+	Endpoint   *endpoint = prove(endpoints, "mixed:80", 0);
+
+	for (int i = 0; i < 10; i++)
+	{
+		push(endpoints, "mixed:80", PER_ENDPOINT, 0);
+		assert_int_equal(start_all(endpoints, 0), PER_ENDPOINT);
+		endpoint_ended(endpoints, endpoint, ENDPOINT_REFUSED, 1, 0);
+		endpoint_ended(endpoints, endpoint, ENDPOINT_REFUSED, 1, 0);
+		end_all(endpoints, endpoint, ENDPOINT_ANSWERED, 0);
+		assert_string_equal(full_names(endpoints, 0), "");
+	}
+}
+
 static void
 failures_under_way_when_it_trips_count_as_one_pause(void **state)
 {
@@ -374,6 +432,8 @@ main(void)
 		BEHAVIOUR(a_tripped_endpoint_gets_one_probe_after_a_pause),
 		BEHAVIOUR(an_answered_probe_closes_the_breaker),
 		BEHAVIOUR(resets_and_answers_do_not_trip),
+		BEHAVIOUR(a_failing_endpoint_is_claimed_for_now_and_then),
+		BEHAVIOUR(two_refusals_on_end_are_nothing),
 		BEHAVIOUR(failures_under_way_when_it_trips_count_as_one_pause),
 		BEHAVIOUR(an_endpoint_with_room_again_wants_another_claim),
 		BEHAVIOUR(everything_queued_can_be_given_back),
