@@ -491,9 +491,11 @@ click_values(const Click *click, Datum *values, bool *nulls)
 	nulls[3] = nulls[5] = !click->recorded;
 	if (click->recorded)
 	{
-		values[3] = CStringGetTextDatum(psprintf("postback_click=clk_%s; Max-Age=" INT64_FORMAT
+		/* One per brand: a visitor's click for another brand on this host is no reason to forget this one. */
+		values[3] = CStringGetTextDatum(psprintf("postback_click_%.*s=clk_%s; Max-Age=" INT64_FORMAT
 												 "; Path=/; HttpOnly; SameSite=Lax",
-												 ulid_cstring(&click->id), click->link->cookie_seconds));
+												 KEY_LENGTH, click->link->code.data, ulid_cstring(&click->id),
+												 click->link->cookie_seconds));
 		values[5] = UlidPGetDatum(&click->id);
 	}
 	values[4] = CStringGetTextDatum(outcome);

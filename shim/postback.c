@@ -30,6 +30,9 @@ enum
 
 #define PREFIX "/p/"
 #define PREFIX_LENGTH (sizeof(PREFIX) - 1)
+#define KEY_LENGTH 8
+
+/* An underscore and the brand's key follow; without them it is a cookie of version 0.1.0. */
 #define COOKIE "postback_click"
 
 /* What kinds of body there are. */
@@ -121,6 +124,19 @@ postback_check(Postbacks *postbacks, Route route, HttpRequest *request)
 
 /* ---- request to arguments ---- */
 
+/* The visitor's click for the brand of the token. */
+static PbSlice
+cookie_of(const HttpRequest *request)
+{
+	PbSlice		token = token_of(request->path);
+	char		name[sizeof(COOKIE) + KEY_LENGTH + 1];
+	PbSlice		found;
+
+	snprintf(name, sizeof(name), COOKIE "_%.*s", (int) (token.len < KEY_LENGTH ? token.len : KEY_LENGTH), token.data);
+	found = text_cookie(request->field[HTTP_COOKIE], pb_slice(name));
+	return found.data != NULL ? found : text_cookie(request->field[HTTP_COOKIE], PB_LITERAL(COOKIE));
+}
+
 static void
 fill_body(DbArguments *arguments, const HttpRequest *request)
 {
@@ -152,7 +168,7 @@ fill(void *context, DbArguments *arguments, int item, const HttpRequest *request
 	text_add_optional(arguments, ARG_CONTENT_TYPE, is_post(request) ? request->field[HTTP_CONTENT_TYPE] : none);
 	db_add_address(arguments, ARG_REMOTE, &sender);
 	text_add_optional(arguments, ARG_SIGNATURE, request->field[HTTP_SIGNATURE]);
-	text_add_optional(arguments, ARG_COOKIE, pixel ? text_cookie(request->field[HTTP_COOKIE], PB_LITERAL(COOKIE)) : none);
+	text_add_optional(arguments, ARG_COOKIE, pixel ? cookie_of(request) : none);
 }
 
 /* ---- row to answer ---- */

@@ -12,7 +12,7 @@ SELECT code FROM postback.create_link(:'offer', :'publisher') \gset
 
 -- where the visitor goes: the click id stands where {click_id} is, else it is added to the query
 SELECT r.http_status, r.outcome, r.item, r.location = 'https://shop.example/?click_id=clk_' || r.click_id AS location,
-       r.cookie = 'postback_click=clk_' || r.click_id || '; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax' AS cookie_of_30_days,
+       r.cookie = 'postback_click_' || :'key' || '=clk_' || r.click_id || '; Max-Age=2592000; Path=/; HttpOnly; SameSite=Lax' AS cookie_of_30_days,
        postback.ulid_time(r.click_id) BETWEEN now() - interval '1 minute' AND now() + interval '1 minute' AS of_now
 FROM postback.click(:'code') r;
 CREATE TEMP TABLE landing (url text, want text);

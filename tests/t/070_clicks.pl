@@ -44,7 +44,7 @@ $t->sql("UPDATE postback.offer SET attribution_window = '7 days' WHERE id = '$p{
 my $reply = visit($p{link});
 my ($id) = $reply->{headers}{location} =~ /(clk_\w{26})$/;
 is($reply->{headers}{location}, "http://shop.example/landing?from=us&click_id=$id", 'the landing URL keeps its own parameters');
-is($reply->{headers}{'set-cookie'}, "postback_click=$id; Max-Age=604800; Path=/; HttpOnly; SameSite=Lax", 'the cookie lives as long as the window of the offer');
+is($reply->{headers}{'set-cookie'}, "postback_click_" . substr($p{link}, 0, 8) . "=$id; Max-Age=604800; Path=/; HttpOnly; SameSite=Lax", 'the cookie lives as long as the window of the offer');
 is($reply->{headers}{'cache-control'}, 'no-store', 'no redirect is cached');
 like(visit($p{link}, 'X-Forwarded-Proto' => 'https')->{headers}{'set-cookie'}, qr/; SameSite=Lax; Secure$/, 'behind TLS it is Secure');
 like(visit($placed)->{headers}{location}, qr{^http://shop\.example/clk_\w{26}/x\?b=c#d$}, 'the click id stands where the URL has {click_id}');

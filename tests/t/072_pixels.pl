@@ -40,9 +40,12 @@ sub attribution
 	return $t->sql("SELECT concat_ws(' ', c.attribution, c.click_id) FROM postback.conversion c WHERE c.order_ref = '$order'");
 }
 
+my $both = 0;
+
 # The browser follows the link, keeps the cookie for the whole host, and sends it with the pixel.
 my $cookie = $t->click($p{link}, sub_id => 'a')->{headers}{'set-cookie'};
-my ($id) = $cookie =~ /^postback_click=clk_(\w{26});/;
+my $key = substr $p{token}, 0, 8;
+my ($id) = $cookie =~ /^postback_click_$key=clk_(\w{26});/;
 like($cookie, qr{; Path=/(;|$)}, 'the cookie is for all paths of the host: links are under /c/, pixels under /p/');
 ($cookie) = split /;/, $cookie;
 is(pixel($p{token}, 'order=P-1&value=1000', cookie => $cookie), '200 created', 'a sale');
@@ -51,7 +54,7 @@ is(attribution('P-1'), "click $id", 'the click is that of the cookie');
 is($t->sql("SELECT cookie FROM postback.receipt WHERE order_ref = 'P-1'"), "clk_$id", 'which the receipt keeps');
 is(pixel($p{token}, 'order=P-1&value=1000', cookie => $cookie), '200 duplicate', 'loaded again');
 is_image('an image too');
-is(pixel($p{token}, 'order=P-2&value=1000', cookie => "a=b; x_postback_click=no; $cookie; postback_clicks=clk_0"), '200 created', 'among other cookies');
+is(pixel($p{token}, 'order=P-2&value=1000', cookie => "a=b; x_postback_click_$key=no; $cookie; postback_clicks=clk_0"), '200 created', 'among other cookies');
 is(attribution('P-2'), "click $id", 'it is found');
 my $second = ($t->click($p{link})->{headers}{location} =~ /click_id=clk_(\w{26})/)[0];
 is(pixel($p{token}, "order=P-3&value=1000&click_id=clk_$second", cookie => $cookie), '200 created', 'with a click id of its own');
@@ -61,9 +64,23 @@ is(attribution('P-4'), "click $id", 'it does');
 is($t->request('GET', "/p/$p{token}?order=S-1&value=1000", headers => { Cookie => $cookie })->{json}{result}, 'created', 'a server\'s call with a cookie');
 is(attribution('S-1'), "last_click $second", 'has no cookie');
 
+# A visitor of two brands has a cookie of each, and the sale of each its own.
+my ($others) = $t->click($other{link})->{headers}{'set-cookie'} =~ /^([^;]+)/;
+for my $cookies ("$cookie; $others", "$others; $cookie")
+{
+	my $order = 'B-' . ++$both;
+
+	is(pixel($p{token}, "order=$order&value=1000", cookie => $cookies), '200 created', 'with a cookie of another brand');
+	is(attribution($order), "click $id", 'the click is that of its own');
+}
+is(pixel($p{token}, 'order=B-3&value=1000', cookie => $others), '200 created', 'with the other brand\'s only');
+is(attribution('B-3'), "last_click $second", 'it has none');
+is(pixel($p{token}, 'order=B-4&value=1000', cookie => "postback_click=clk_$id"), '200 created', 'with the cookie that 0.1.0 set');
+is(attribution('B-4'), "click $id", 'that counts');
+
 # Cookies that are no click of the brand: kept, unattributed, no guess.
-for my $case ([ 'P-5', 'postback_click=nonsense', 'bad_click_id' ], [ 'P-6', 'postback_click=clk_01ARZ3NDEKTSV4RRFFQ69G5FAV', 'unknown_click_id' ],
-	[ 'P-7', ($t->click($other{link})->{headers}{'set-cookie'} =~ /^([^;]+)/)[0], 'unknown_click_id' ])
+for my $case ([ 'P-5', "postback_click_$key=nonsense", 'bad_click_id' ], [ 'P-6', "postback_click_$key=clk_01ARZ3NDEKTSV4RRFFQ69G5FAV", 'unknown_click_id' ],
+	[ 'P-7', "postback_click_$key=" . ($others =~ s/.*=//r), 'unknown_click_id' ])
 {
 	is(pixel($p{token}, "order=$case->[0]&value=1000", cookie => $case->[1]), '200 created', "a cookie that is no click of the brand: $case->[2]");
 	is(attribution($case->[0]), 'none', 'nobody earns it');

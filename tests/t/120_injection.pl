@@ -113,7 +113,7 @@ sub clicks_and_headers
 	}
 	answered('GET', "/c/$p{link}?sub_id=headers", headers => { 'User-Agent' => $line, 'Referer' => $line, 'CF-IPCountry' => $line, 'X-Forwarded-For' => $line, 'Cookie' => "postback_click=$line" }) or $bad++;
 	answered('POST', "/p/$p{token}", body => 'order=H&value=1', headers => { 'Content-Type' => 'application/x-www-form-urlencoded', 'X-Postback-Signature' => $line, Cookie => "postback_click=$line" }) or $bad++;
-	answered('GET', "/p/$p{token}.gif?order=G&value=1", headers => { Cookie => "postback_click=$line" }) or $bad++;
+	answered('GET', "/p/$p{token}.gif?order=G&value=1", headers => { Cookie => 'postback_click_' . substr($p{token}, 0, 8) . "=$line" }) or $bad++;
 	answered('GET', "/c/$path") or $bad++;
 	answered('GET', "/p/$path?order=1") or $bad++;
 	answered('GET', "/p/$p{token}?$path=1&order=N&value=1") or $bad++;
