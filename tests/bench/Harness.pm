@@ -276,6 +276,22 @@ sub stop_all
 	return;
 }
 
+# Makes the segments of the log that min_wal_size keeps, as on a server that has run for a while. On a new one each is made
+# when it is needed, 16 MB written and flushed, while all commits wait.
+sub fill_log
+{
+	my ($self) = @_;
+
+	$self->sql('postgres', q{DO $$ BEGIN
+		FOR i IN 1 .. pg_size_bytes(current_setting('min_wal_size')) / pg_size_bytes(current_setting('wal_segment_size')) LOOP
+			PERFORM pg_logical_emit_message(false, '', '');
+			PERFORM pg_switch_wal();
+		END LOOP;
+	END $$});
+	$self->settle;
+	return;
+}
+
 # Seconds of CPU used so far, by program: the processes started here, the private PostgreSQL, and the children of both,
 # also those that have ended. What this process itself has waited for (load, curl_multi, psql) is "client".
 sub cpu_used

@@ -215,7 +215,7 @@ sub heading
 	  sprintf("cluster:  %s; all else as PostgreSQL has it\n",
 		$harness->sql('postgres', q{SELECT string_agg(name || ' ' || current_setting(name), ', ' ORDER BY place)
 			FROM unnest(ARRAY['fsync', 'full_page_writes', 'synchronous_commit', 'wal_sync_method', 'shared_buffers',
-				'max_wal_size', 'checkpoint_timeout']) WITH ORDINALITY AS s (name, place)})),
+				'min_wal_size', 'max_wal_size', 'checkpoint_timeout']) WITH ORDINALITY AS s (name, place)})),
 	  sprintf("rounds:   %d of %s s after %s s of warm-up, alternating; the load generator shares the cores\n",
 		$setting{rounds}, $setting{seconds}, $harness->warmup),
 	  'sizes:    ' . join(', ', map { "$_ " . shown($setting{$_}) =~ s/\.0$//r } grep { !/^(?:seconds|rounds)$/ } sort keys %setting)
@@ -224,6 +224,7 @@ sub heading
 }
 
 my $heading = heading();
+$harness->fill_log unless $smoke;
 $harness->sql('postgres', 'CREATE DATABASE programme');
 $harness->psql('programme', '-o', '/dev/null', '-v', 'clicks=' . ($smoke ? 10_000 : 200_000), '-f', "$FindBin::Bin/programme.sql");
 

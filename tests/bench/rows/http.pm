@@ -143,6 +143,11 @@ return {
 			of => 'orders', against => 'constant', kind => 'share', first => 0.35, then => 0.5,
 		},
 		{
+			name => 'orders_rate',
+			title => 'orders_rate: the same per second; the design took the constant for 28,000',
+			of => 'orders', kind => 'least', first => 0.35 * 28_000, then => 0.5 * 28_000,
+		},
+		{
 			name => 'peer',
 			title => 'peer: new orders, times Fastify + pg',
 			of => 'orders', against => 'fastify', kind => 'times', first => 2, then => 3,
@@ -151,6 +156,11 @@ return {
 			name => 'clicks',
 			title => 'clicks: clicks, share of the constant answer',
 			of => 'clicks', against => 'constant', kind => 'share', first => 0.5, then => 0.7,
+		},
+		{
+			name => 'clicks_rate',
+			title => 'clicks_rate: the same per second; the design took the constant for 28,000',
+			of => 'clicks', kind => 'least', first => 0.5 * 28_000, then => 0.7 * 28_000,
 		},
 	],
 };
