@@ -329,6 +329,31 @@ SELECT "order", state, attempts, due_at IS NOT NULL AS queued FROM pg_temp.log W
 SELECT postback.requeue(:'late', since => now() - interval '1 hour', states => '{sent}');
 DELETE FROM postback.callback WHERE id = :'late';
 
+-- what was too long to be rendered cannot be sent, and does not keep the others of its callback from being
+SELECT postback.create_callback('long', 'https://l.example/', offer => :'offer', statuses => '{pending}', method => 'POST_FORM',
+                                params => jsonb_build_object('p', repeat('x', 70000))) AS long \gset
+SELECT pg_temp.send(:'token', 'order=long&value=1000&click_id=' || :'click_id');
+UPDATE postback.callback SET params = '{"p": "x"}' WHERE id = :'long';
+SELECT pg_temp.send(:'token', 'order=short&value=1000&click_id=' || :'click_id');
+SELECT * FROM pg_temp.take('s1', 10);
+SELECT pg_temp.tell('s1', 'short', 'long', 'response', 410);
+SELECT postback.enable_callback(:'long');
+SELECT "order", state, attempts, error FROM pg_temp.log WHERE callback = 'long' ORDER BY 1;
+SELECT postback.requeue(:'long', since => now() - interval '1 hour', until => now() + interval '1 minute');
+SELECT "order", state, due_at IS NOT NULL AS queued FROM pg_temp.log WHERE callback = 'long' ORDER BY 1;
+SELECT id AS too_long FROM pg_temp.log WHERE "order" = 'long' AND callback = 'long' \gset
+CREATE FUNCTION pg_temp.resend_refused(id postback.ulid, callback postback.ulid) RETURNS TABLE (state text, message text, hint text) LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM postback.resend(id);
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, hint = PG_EXCEPTION_HINT, state = RETURNED_SQLSTATE;
+    message := replace(message, id::text, 'ID');
+    hint := replace(hint, callback::text, 'CALLBACK');
+    RETURN NEXT;
+END $$;
+SELECT * FROM pg_temp.resend_refused(:'too_long', :'long');
+DELETE FROM postback.callback WHERE id = :'long';
+
 -- the endpoint of a URL
 SELECT u, postback.endpoint_of(u) FROM unnest('{https://A.example/x,http://a.example?x,HTTPS://a.example:8443#x,http://a.example.:81,https://[2001:DB8::1]/x,http://[::1]:81,https://a.example/x:1/y@z,ftp://a.example/}'::text[]) u;
 

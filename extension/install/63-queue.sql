@@ -528,6 +528,7 @@ BEGIN
         UPDATE postback.delivery d SET state = 'queued', due_at = now()
         WHERE d.id >= postback.ulid_floor(since) AND d.id < postback.ulid_floor(until)
           AND d.callback_id = requeue.callback AND d.state = ANY (states)
+          AND postback.endpoint_of(d.url) IS NOT NULL
         RETURNING d.id, d.callback_id, d.conversion_id, d.seq, d.url, d.attempts
     ), due AS (
         INSERT INTO postback.delivery_due (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
@@ -540,8 +541,8 @@ END
 $$;
 COMMENT ON FUNCTION postback.requeue(postback.ulid, timestamptz, timestamptz, text[]) IS
 'Sends the callback''s finished deliveries of that time (from since until before until, when they were made) again that are in
-one of states (failed unless said otherwise); they keep their ids and get further attempts. Returns how many.
-Errors: invalid_parameter_value.';
+one of states (failed unless said otherwise); they keep their ids and get further attempts. Returns how many. What was too long
+to be rendered stays failed. Errors: invalid_parameter_value.';
 
 CREATE FUNCTION postback.check_sendable(callback postback.ulid) RETURNS void
     LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -582,6 +583,13 @@ BEGIN
             HINT = 'SELECT id, state FROM postback.deliveries lists them.';
     END IF;
     PERFORM postback.check_sendable(found_delivery.callback_id);
+    IF postback.endpoint_of(found_delivery.url) IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('delivery %s cannot be sent', delivery),
+            DETAIL = 'The rendered request was longer than 64 KB and was not kept.',
+            HINT = format('Shorten the templates of callback %s: it will be told of further changes.', found_delivery.callback_id);
+    END IF;
     DELETE FROM postback.delivery_due_later q WHERE q.delivery_id = resend.delivery RETURNING q.unanswered INTO was_unanswered;
     INSERT INTO postback.delivery_due_now (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
     VALUES (resend.delivery, found_delivery.callback_id, found_delivery.conversion_id, found_delivery.seq,
