@@ -354,6 +354,16 @@ END $$;
 SELECT * FROM pg_temp.resend_refused(:'too_long', :'long');
 DELETE FROM postback.callback WHERE id = :'long';
 
+-- a callback that has moved: what was to be sent to its old server does not take the new one's password there
+SELECT postback.create_callback(k.name, k.url, offer => :'offer', statuses => '{pending}') IS NOT NULL AS made
+FROM (VALUES ('host', 'https://old.example/'), ('path', 'https://new.example/old?c={click_id}'), ('port', 'https://new.example:8443/'),
+             ('scheme', 'http://new.example:443/'), ('spelling', 'HTTPS://New.example.:443')) AS k (name, url);
+SELECT pg_temp.send(:'token', 'order=moved&value=1000&click_id=' || :'click_id');
+UPDATE postback.callback SET url = 'https://new.example/{goal}', auth = '{"type":"bearer","token":"new"}' WHERE offer_id = :'offer' AND name IN ('host', 'path', 'port', 'scheme', 'spelling');
+SELECT count(*) FROM pg_temp.take('s1', 10);
+SELECT l.callback, split_part(c.url, '?', 1) AS url, c.headers FROM claimed c JOIN pg_temp.log l ON l.id = c.delivery_id WHERE l."order" = 'moved' ORDER BY 1;
+DELETE FROM postback.callback WHERE offer_id = :'offer' AND name IN ('host', 'path', 'port', 'scheme', 'spelling');
+
 -- the endpoint of a URL
 SELECT u, postback.endpoint_of(u) FROM unnest('{https://A.example/x,http://a.example?x,HTTPS://a.example:8443#x,http://a.example.:81,https://[2001:DB8::1]/x,http://[::1]:81,https://a.example/x:1/y@z,ftp://a.example/}'::text[]) u;
 

@@ -252,7 +252,11 @@ BEGIN
                        THEN CASE l.method WHEN 'POST_JSON' THEN '{Content-Type: application/json}'::text[]
                                           ELSE '{Content-Type: application/x-www-form-urlencoded}' END
                        ELSE '{}' END
-               || CASE WHEN c.auth IS NULL THEN '{}' ELSE ARRAY[postback.auth_header(c.auth)] END,
+               -- Not to where the callback pointed before: that server has no business with what was agreed with the new one.
+               || CASE WHEN c.auth IS NULL THEN '{}'
+                       WHEN l.endpoint = postback.endpoint_of(c.url) AND (l.url ~* '^https:') = (c.url ~* '^https:')
+                       THEN ARRAY[postback.auth_header(c.auth)]
+                       ELSE '{}' END,
            l.body,
            ARRAY(SELECT s.secret FROM postback.callback_secret s
                  WHERE s.callback_id = l.callback_id AND s.valid_to > at
@@ -261,7 +265,7 @@ BEGIN
            l.number, 10000
     FROM place
     CROSS JOIN leased l
-    CROSS JOIN LATERAL (SELECT x.auth FROM postback.callback x WHERE x.id = l.callback_id LIMIT 1) c;
+    CROSS JOIN LATERAL (SELECT x.auth, x.url FROM postback.callback x WHERE x.id = l.callback_id LIMIT 1) c;
 END
 $$;
 COMMENT ON FUNCTION postback.claim(text, integer, interval, text[], integer) IS
