@@ -85,7 +85,7 @@ template_lint(const char *field, PbSlice text, PbTemplateKind kind, Report repor
 }
 
 static void
-header_lint(const char *field, PbSlice name, bool is_string, Report report, void *to)
+header_lint(const char *field, PbSlice name, bool is_string, bool has_auth, Report report, void *to)
 {
 	Finding		finding = {true, field, NULL, 0, {name.data, pb_utf8_cut(name, WHAT_MAX)}, NULL};
 
@@ -99,6 +99,12 @@ header_lint(const char *field, PbSlice name, bool is_string, Report report, void
 	{
 		finding.name = "reserved_header";
 		finding.hint = "It is set by the sender.";
+		report(to, &finding);
+	}
+	if (has_auth && pb_slice_equal_nocase(name, PB_LITERAL("authorization")))
+	{
+		finding.name = "reserved_header";
+		finding.hint = "It is made of auth: leave out one of them.";
 		report(to, &finding);
 	}
 	if (!is_string)
@@ -132,8 +138,10 @@ json_lint(const char *field, JsonbValue *value, Report report, void *to)
 }
 
 static void
-fields_lint(const char *column, Jsonb *jsonb, bool headers, Report report, void *to)
+fields_lint(const Subject *subject, bool headers, Report report, void *to)
 {
+	const char *column = headers ? "headers" : "params";
+	Jsonb	   *jsonb = headers ? subject->headers : subject->params;
 	JsonbIterator *iterator = JsonbIteratorInit(&jsonb->root);
 	JsonbIteratorToken token;
 	JsonbValue	key;
@@ -150,7 +158,7 @@ fields_lint(const char *column, Jsonb *jsonb, bool headers, Report report, void 
 		name = (PbSlice) {key.val.string.val, key.val.string.len};
 		field = psprintf("%s.%.*s", column, (int) name.len, name.data);
 		if (headers)
-			header_lint(field, name, value.type == jbvString, report, to);
+			header_lint(field, name, value.type == jbvString, subject->auth != NULL, report, to);
 		if (value.type == jbvString)
 			template_lint(field, (PbSlice) {value.val.string.val, value.val.string.len}, PB_TEMPLATE_VALUE,
 						  report, to);
@@ -198,9 +206,9 @@ callback_lint(const Subject *subject, Report report, void *to)
 	uint32		url = template_lint("url", subject->url, PB_TEMPLATE_URL, report, to);
 
 	if (subject->params != NULL)
-		fields_lint("params", subject->params, false, report, to);
+		fields_lint(subject, false, report, to);
 	if (subject->headers != NULL)
-		fields_lint("headers", subject->headers, true, report, to);
+		fields_lint(subject, true, report, to);
 	if (subject->headers != NULL && JB_ROOT_COUNT(subject->headers) > HEADERS_MAX)
 		report(to, &(Finding) {true, "headers", "too_many_headers", 0, PB_LITERAL(""), "A request may have 40 of them."});
 	if (subject->auth != NULL && !auth_is_whole(subject->auth))

@@ -213,6 +213,9 @@ DELETE FROM postback.callback WHERE brand_id = :'brand';
 SELECT n AS header, pg_temp.refusal(format('INSERT INTO postback.callback (name, url, brand_id, headers) VALUES (''h'', ''https://p.example/'', %L, ''{"%s": "x"}'')', :'brand', n)) AS insert,
        pg_temp.refusal(format('SELECT postback.create_callback(''h'', ''https://p.example/'', brand => %L, headers => ''{"%s": "x"}'')', :'brand', n)) AS function
 FROM unnest('{Host,content-length,Webhook-Id,X-Host}'::text[]) n;
+-- auth makes a header of its own
+SELECT k.auth, pg_temp.refusal(format('INSERT INTO postback.callback (name, url, brand_id, headers, auth) VALUES (''h'', ''https://p.example/'', %L, ''{"authorization": "x"}'', %L)', :'brand', k.auth)) AS insert
+FROM (VALUES (NULL::jsonb), ('{"type":"bearer","token":"t"}')) AS k (auth);
 SELECT count, pg_temp.refusal(format('INSERT INTO postback.callback (name, url, brand_id, headers) SELECT ''h'', ''https://p.example/'', %L, jsonb_object_agg(''X-'' || n, ''x'') FROM generate_series(1, %s) n', :'brand', count)) AS insert
 FROM unnest('{40,41}'::int[]) count;
 -- macros within JSON stay as they are
