@@ -254,6 +254,13 @@ SELECT name, attempts, success_rate, streak, p50_ms, p99_ms, last_error, last_su
 SELECT postback.create_callback('idle', 'https://p.example/', brand => :'brand') AS idle \gset
 SELECT name, enabled, attempts, success_ratio, p50_seconds, p99_seconds, streak, last_error_age BETWEEN 0 AND 600 AS last_error_age, failing_age BETWEEN 0 AND 600 AS failing_age, queued, overdue
 FROM postback.callback_metrics(1000) WHERE callback IN (:'any', :'idle') AND name IN ('any', 'idle');
+-- one that is disabled is no more among those that fail, however long it has been failing
+SELECT postback.create_callback('given up', 'https://p.example/', brand => :'brand') AS given_up \gset
+UPDATE postback.callback SET failing_since = now() - interval '6 days' WHERE id = :'given_up';
+SELECT array_agg(m.name) FROM (SELECT name FROM postback.callback_metrics(1000) WHERE callback IN (:'any', :'idle', :'given_up')) m;
+UPDATE postback.callback SET enabled = false WHERE id = :'given_up';
+SELECT array_agg(m.name) FROM (SELECT name FROM postback.callback_metrics(1000) WHERE callback IN (:'any', :'idle', :'given_up')) m;
+DELETE FROM postback.callback WHERE id = :'given_up';
 SELECT count(*) AS one, bool_and(failing_age IS NOT NULL) AS failing, bool_and(all_enabled >= 2 AND all_failing >= 1) AS all FROM postback.callback_metrics(1);
 UPDATE postback.delivery_due SET due_at = now() - interval '90 s' WHERE callback_id = :'any';
 SELECT overdue BETWEEN 90 AND 600 AS overdue FROM postback.callback_metrics(1000) WHERE callback = :'any';

@@ -118,7 +118,7 @@ CREATE FUNCTION postback.callback_metrics(
            count(*) FILTER (WHERE f.enabled AND f.failing_since IS NOT NULL) OVER (),
            count(*) FILTER (WHERE NOT f.enabled) OVER ()
     FROM postback.callback_figures('1 hour', 100000) f
-    ORDER BY f.failing_since IS NULL, f.attempts + f.queued DESC, f.id
+    ORDER BY (f.enabled AND f.failing_since IS NOT NULL) DESC, f.attempts + f.queued DESC, f.id
     LIMIT greatest(max_items, 1)
 $$;
 COMMENT ON FUNCTION postback.callback_metrics(integer) IS
