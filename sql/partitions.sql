@@ -37,7 +37,7 @@ SELECT partition, postback.ulid_time(lower) AS from, postback.ulid_time(upper) A
 WHERE lower >= postback.ulid_floor('2031-01-01');
 
 -- called again it does nothing
-SELECT * FROM postback.keep_partitions('2031-05-15 10:00:00+00');
+SELECT * FROM postback.keep_partitions('2031-05-15 10:00:00+00') WHERE partition !~ '_p202';
 
 -- made like the default partition: columns, keys, indexes, storage parameters; and not part of the extension
 SELECT c.relname, array_agg(i.indexrelid::regclass::text ORDER BY i.indisprimary DESC, 1) AS indexes, c.reloptions,
@@ -57,16 +57,16 @@ EXPLAIN (COSTS OFF) SELECT * FROM postback.click WHERE id = postback.ulid_floor(
 
 -- another width: bounds stay as they are, new ones begin after them
 UPDATE postback.partition_policy SET width = '1 day', ahead = 20 WHERE table_name = 'click';
-SELECT partition, action FROM postback.keep_partitions('2031-05-16 10:00:00+00') WHERE table_name = 'click';
+SELECT partition, action FROM postback.keep_partitions('2031-05-16 10:00:00+00') WHERE table_name = 'click' AND partition !~ '_p202';
 -- and back to weeks: the first one is cut to the next multiple
 UPDATE postback.partition_policy SET width = '7 days', ahead = 4 WHERE table_name = 'click';
-SELECT * FROM postback.keep_partitions('2031-05-16 10:00:00+00') WHERE table_name = 'click';
+SELECT * FROM postback.keep_partitions('2031-05-16 10:00:00+00') WHERE table_name = 'click' AND partition !~ '_p202';
 SELECT partition, postback.ulid_time(lower) AS from, postback.ulid_time(upper) AS to FROM postback.partition_bounds('postback.click')
 WHERE lower >= postback.ulid_floor('2031-06-04');
 -- gaps are filled
 DROP TABLE postback.click_p20310522, postback.click_p20310529;
 UPDATE postback.partition_policy SET width = '1 month' WHERE table_name = 'click';
-SELECT partition, action FROM postback.keep_partitions('2031-05-16 10:00:00+00') WHERE table_name = 'click';
+SELECT partition, action FROM postback.keep_partitions('2031-05-16 10:00:00+00') WHERE table_name = 'click' AND partition !~ '_p202';
 SELECT partition, postback.ulid_time(lower) AS from, postback.ulid_time(upper) AS to FROM postback.partition_bounds('postback.click')
 WHERE lower >= postback.ulid_floor('2031-05-20') AND lower < postback.ulid_floor('2031-06-07');
 -- the hour is in the name where it is not midnight
