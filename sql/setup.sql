@@ -175,6 +175,7 @@ SELECT count(*) FROM postback.callback WHERE name = 'X';
 \set VERBOSITY sqlstate
 SELECT postback.create_callback('X', 'https://p.example/', brand => :'other', offer => :'offer');
 SELECT postback.create_promo_code(:'other', 'X', :'publisher', :'offer');
+INSERT INTO postback.callback (name, url, brand_id, offer_id) VALUES ('X', 'https://p.example/', :'other', :'offer');
 \set VERBOSITY default
 
 -- secrets: the former one stays valid for 24 hours

@@ -209,7 +209,8 @@ CREATE TABLE postback.callback (
     disabled_reason text,
     failing_since   timestamptz,
     created         timestamptz NOT NULL DEFAULT now(),
-    updated         timestamptz NOT NULL DEFAULT now()
+    updated         timestamptz NOT NULL DEFAULT now(),
+    FOREIGN KEY (brand_id, offer_id) REFERENCES postback.offer (brand_id, id) -- that of another brand would never fire
 );
 CREATE INDEX callback_offer_id_idx ON postback.callback (offer_id);
 CREATE INDEX callback_brand_id_idx ON postback.callback (brand_id);
