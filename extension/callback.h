@@ -75,7 +75,7 @@ extern const char *cause_name(Cause cause);
 extern Cause callback_cause(const Callback *callback);
 extern bool callback_fires(const Callback *callback, const Change *change, const OfferName *offer);
 extern const char *callback_misfit(const Callback *callback, const Change *change, const OfferName *offer);
-extern bool text_array_contains(ArrayType *array, PbSlice value);
+extern bool text_array_contains(ArrayType *array, PbSlice value, bool (*equal) (PbSlice, PbSlice));
 
 /* outbound.c */
 extern void callback_read(Record *r, Callback *callback);

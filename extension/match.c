@@ -33,7 +33,7 @@ typedef struct Check
 } Check;
 
 bool
-text_array_contains(ArrayType *array, PbSlice value)
+text_array_contains(ArrayType *array, PbSlice value, bool (*equal) (PbSlice, PbSlice))
 {
 	Datum	   *elements;
 	bool	   *nulls;
@@ -41,7 +41,7 @@ text_array_contains(ArrayType *array, PbSlice value)
 
 	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &count);
 	for (int i = 0; i < count; i++)
-		if (!nulls[i] && pb_slice_equal_nocase(text_slice(DatumGetTextPP(elements[i])), value))
+		if (!nulls[i] && equal(text_slice(DatumGetTextPP(elements[i])), value))
 			return true;
 	return false;
 }
@@ -272,7 +272,7 @@ reason_holds(const Match *m)
 	const Conversion *now = m->change->after;
 
 	return now->status != PB_REVERSED || m->callback->reasons == NULL ||
-		(now->reason.data != NULL && text_array_contains(m->callback->reasons, now->reason));
+		(now->reason.data != NULL && text_array_contains(m->callback->reasons, now->reason, names_equal));
 }
 
 static const char *

@@ -113,7 +113,8 @@ callback_read(Record *r, Callback *callback)
 	callback->goal = take_slice(r);
 	take_datum(r, &datum);
 	for (PbState s = PB_PENDING; s < PB_STATE_COUNT; s++)
-		callback->statuses[s] = text_array_contains(DatumGetArrayTypeP(datum), pb_slice(pb_state_public_name(s)));
+		callback->statuses[s] = text_array_contains(DatumGetArrayTypeP(datum), pb_slice(pb_state_public_name(s)),
+															pb_slice_equal);
 	callback->reasons = take_datum(r, &datum) ? DatumGetArrayTypeP(datum) : NULL;
 	take_datum(r, &callback->delay);
 	callback->method = take_slice(r);

@@ -62,6 +62,10 @@ SELECT pg_temp.send('order=F-3&value=4999&click_id=' || :'shop_blog'), pg_temp.s
 SELECT * FROM pg_temp.fired('F-3') WHERE callback ~ '^[67]';
 SELECT pg_temp.send('order=F-4&value=4999&click_id=' || :'shop_blog'), pg_temp.send('order=F-4&status=reversed&reason=policy');
 SELECT * FROM pg_temp.fired('F-4') WHERE callback ~ '^[67]';
+-- without case, in any language
+SELECT postback.create_callback('8 return', 'https://p.example/', brand => :'brand', statuses => '{rejected}', reasons => '{Rücksendung}') IS NOT NULL AS made;
+SELECT pg_temp.send('order=F-4u&value=4999&click_id=' || :'shop_blog'), pg_temp.send('order=F-4u&status=reversed&reason=R%C3%9CCKSENDUNG');
+SELECT * FROM pg_temp.fired('F-4u') WHERE callback ~ '^[68]';
 -- created and approved in one call: both are told
 SELECT pg_temp.send('order=F-5&status=approved&value=4999&click_id=' || :'shop_blog');
 SELECT * FROM pg_temp.fired('F-5') WHERE callback ~ '^[125]';
