@@ -586,17 +586,26 @@ connection_new(Http *http, struct MHD_Connection *mhd)
 	return c;
 }
 
-/* A connection for which there is no memory has no context, and on_request refuses it. */
+/*
+ * A connection for which there is no memory has no context, and on_request refuses it.
+ *
+ * libmicrohttpd stops listening when it has all the connections, or open files, that it may have.  It begins again only in
+ * the run after the one in which a connection ended, and nothing but us would bring that run about.
+ */
 static void
 on_connection(void *context, struct MHD_Connection *mhd, void **slot, enum MHD_ConnectionNotificationCode code)
 {
+	Http	   *http = context;
+
 	if (code == MHD_CONNECTION_NOTIFY_STARTED)
-		*slot = connection_new(context, mhd);
-	else if (*slot != NULL)
 	{
-		connection_free(*slot);
-		*slot = NULL;
+		*slot = connection_new(http, mhd);
+		return;
 	}
+	http->ready = true;
+	if (*slot != NULL)
+		connection_free(*slot);
+	*slot = NULL;
 }
 
 /* ---- requests ---- */
