@@ -220,15 +220,16 @@ timeout_of(const Delivery *delivery)
 	return delivery->timeout_ms > 0 ? delivery->timeout_ms : TIMEOUT_MS;
 }
 
-/* What is left of the delivery's time, or of its lease if that is less. */
+/* What is left of the delivery's time, or of its lease if that is less; by the clock, for a turn of the loop may be long. */
 static int
 time_left(const Delivery *delivery)
 {
-	int64_t		left = timeout_of(delivery) - (loop_now_us() - delivery->started_us) / 1000;
-	int64_t		lease_left = delivery->lease_end_ms - LEASE_MARGIN_MS - loop_now_ms(delivery->attempts->tools.loop);
+	int64_t		now = loop_now_us();
+	int64_t		left = timeout_of(delivery) - (now - delivery->started_us) / 1000;
+	int64_t		lease_left = delivery->lease_end_ms - LEASE_MARGIN_MS - now / 1000;
 
 	left = left < lease_left ? left : lease_left;
-	return left < 1 ? 1 : (int) left;
+	return left < 1 ? 0 : (int) left;
 }
 
 static bool
@@ -269,6 +270,11 @@ send_request(Delivery *delivery, PbSlice target, const PbAddress *addresses, siz
 		.timeout_ms = time_left(delivery),
 	};
 
+	if (request.timeout_ms == 0)	/* the process was held up: somebody else may have the claim by now */
+	{
+		finish_unsent(delivery, DELIVERY_RELEASED, "");
+		return;
+	}
 	if (!add_own_headers(delivery, target, &own))
 	{
 		finish_unsent(delivery, DELIVERY_ERROR, "a signing secret is not \"whsec_\" and base64");
@@ -332,13 +338,13 @@ on_resolved(void *context, const ResolveAnswer *answer)
 
 /* A claim whose lease would end under way is given back: somebody else may have it by then. */
 static bool
-lease_long_enough(const Delivery *delivery, int64_t now_ms)
+lease_long_enough(const Delivery *delivery)
 {
 	int64_t		need = timeout_of(delivery) + LEASE_MARGIN_MS;
 
 	if (need > LEASE_NEED_LIMIT_MS)
 		need = LEASE_NEED_LIMIT_MS;
-	return delivery->lease_end_ms - now_ms >= need;
+	return delivery->lease_end_ms - delivery->started_us / 1000 >= need;
 }
 
 void
@@ -349,7 +355,7 @@ attempt_start(Attempts *attempts, Delivery *delivery)
 
 	delivery->attempts = attempts;
 	delivery->started_us = loop_now_us();
-	if (!lease_long_enough(delivery, loop_now_ms(attempts->tools.loop)))
+	if (!lease_long_enough(delivery))
 		finish_unsent(delivery, DELIVERY_RELEASED, "");
 	else if (!guard_url(attempts->tools.guard, delivery->url, &delivery->target, &why))
 		finish_unsent(delivery, DELIVERY_BLOCKED, as_string(&why));

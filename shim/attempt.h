@@ -20,7 +20,6 @@ typedef void (*AttemptHandler) (void *context, Delivery *delivery, EndpointNews 
 /* What attempts are made with; not owned. */
 typedef struct AttemptTools
 {
-	Loop	   *loop;
 	Guard	   *guard;
 	Resolver   *resolver;
 	Transfers  *transfers;

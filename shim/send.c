@@ -715,7 +715,7 @@ make_parts(Sender *sender, Metrics *metrics)
 		.ports = options->allow_port.items,
 		.port_count = (size_t) options->allow_port.count,
 	};
-	AttemptTools tools = {.loop = sender->loop};
+	AttemptTools tools;
 
 	if ((sender->guard = guard_create(&rules)) == NULL ||
 		(sender->resolver = resolver_new(sender->loop, options->dns_server)) == NULL ||

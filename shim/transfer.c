@@ -50,6 +50,7 @@ typedef struct Transfer
 
 	/* the response */
 	bool		forbidden;		/* the guard said no */
+	bool		too_late;		/* its time was up before anything was sent */
 	bool		enough;			/* the read limit was reached */
 	bool		header_too_long;
 	size_t		header_len;
@@ -123,15 +124,13 @@ on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *context, void *so
 
 	(void) easy;
 	(void) socket_context;
-	if (socket == NULL)
-		return -1;
-	if (what == CURL_POLL_REMOVE)
+	if (socket != NULL && what == CURL_POLL_REMOVE)
 		loop_io_stop(transfers->loop, &socket->io);
-	else if (socket->io.active)
+	else if (socket != NULL && socket->io.active)
 		loop_io_change(transfers->loop, &socket->io, interest);
-	else if (!loop_io_start(transfers->loop, &socket->io, fd, interest, on_socket_ready, socket))
-		return -1;
-	return 0;
+	else if (socket == NULL || !loop_io_start(transfers->loop, &socket->io, fd, interest, on_socket_ready, socket))
+		log_error("cannot watch a connection: its request may end by its time limit only");
+	return 0;					/* anything else would end all transfers, for good */
 }
 
 static void
@@ -201,7 +200,10 @@ on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *where)
 	return socket(where->family, where->socktype | SOCK_CLOEXEC, where->protocol);
 }
 
-/* Before each request, on new connections and kept ones. */
+/*
+ * Before each request, on new connections and kept ones.  libcurl counts the time from when it came to the transfer,
+ * which is later than we do where the loop was held up; the time may be a lease's, after which nothing may be sent.
+ */
 static int
 on_before_request(void *context, char *peer, char *local, int peer_port, int local_port)
 {
@@ -210,6 +212,11 @@ on_before_request(void *context, char *peer, char *local, int peer_port, int loc
 
 	(void) local;
 	(void) local_port;
+	if (loop_now_us() / 1000 >= transfer->due_ms)
+	{
+		transfer->too_late = true;
+		return CURL_PREREQFUNC_ABORT;
+	}
 	if (peer_port == transfer->port && pb_address_parse(pb_slice(peer), &address) &&
 		address_agrees(transfer, &address))
 		return CURL_PREREQFUNC_OK;
@@ -513,6 +520,7 @@ static void
 clear_response(Transfer *transfer)
 {
 	transfer->forbidden = false;
+	transfer->too_late = false;
 	transfer->enough = false;
 	transfer->header_too_long = false;
 	transfer->header_len = 0;
@@ -564,6 +572,8 @@ end_of(const Transfer *transfer, CURLcode code)
 {
 	if (transfer->forbidden)
 		return TRANSFER_BLOCKED;
+	if (transfer->too_late)
+		return TRANSFER_UNREACHED;
 	switch (code)
 	{
 		case CURLE_OK:
@@ -590,6 +600,8 @@ error_text(const Transfer *transfer, TransferEnd end, CURLcode code)
 		return "";
 	if (end == TRANSFER_BLOCKED)
 		return "the connection's address is not the one that was looked at";
+	if (transfer->too_late)
+		return "its time was up before it could be sent";
 	if (transfer->header_too_long)
 		return "the response's header is longer than 64 KB";
 	return transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(code);
