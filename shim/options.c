@@ -21,7 +21,8 @@
 typedef enum Kind
 {
 	KIND_INT,
-	KIND_TEXT,
+	KIND_TEXT,					/* UTF-8 */
+	KIND_HOST,					/* an IPv4 or IPv6 address */
 	KIND_ADDRESS,				/* ADDR:PORT, or empty */
 	KIND_ADDRESSES,				/* ADDR:PORT,ADDR:PORT ... */
 	KIND_LEVEL,
@@ -53,7 +54,7 @@ static const Flag flags[] = {
 	{"--metrics-listen", "ADDR:PORT", FOR_SEND, KIND_ADDRESS, FIELD(metrics_listen), 0, 0, "127.0.0.1:9462",
 	"where /metrics and /healthz are answered; \"\" for nowhere"},
 
-	{"--listen", "ADDR", FOR_SERVE, KIND_TEXT, FIELD(listen), 0, 0, "127.0.0.1",
+	{"--listen", "ADDR", FOR_SERVE, KIND_HOST, FIELD(listen), 0, 0, "127.0.0.1",
 	"IPv4 or IPv6 address to listen on"},
 	{"--port", "N", FOR_SERVE, KIND_INT, FIELD(port), 0, 65535, "8080",
 	"port to listen on; 0 for any free one (the log tells which)"},
@@ -163,7 +164,24 @@ parse_int(const char *text, int minimum, int maximum, int *value)
 	return true;
 }
 
-/* One "ADDR:PORT" or more, separated by commas; ADDR an address, PORT not 0. */
+static bool
+is_host(const char *text)
+{
+	PbAddress	address;
+
+	return pb_address_parse(log_slice(text), &address);
+}
+
+/* "ADDR:PORT" */
+static bool
+is_address(const char *text, int *port)
+{
+	char		host[64];
+
+	return options_split_address(text, host, sizeof(host), port) && is_host(host);
+}
+
+/* One "ADDR:PORT" or more, separated by commas; PORT not 0. */
 static bool
 are_addresses(const char *text)
 {
@@ -171,16 +189,13 @@ are_addresses(const char *text)
 	{
 		size_t		length = strcspn(text, ",");
 		char		piece[64];
-		char		host[64];
-		PbAddress	address;
 		int			port;
 
 		if (length >= sizeof(piece))
 			return false;
 		memcpy(piece, text, length);
 		piece[length] = '\0';
-		if (!options_split_address(piece, host, sizeof(host), &port) || port == 0 ||
-			!pb_address_parse(log_slice(host), &address))
+		if (!is_address(piece, &port) || port == 0)
 			return false;
 		if (text[length] == '\0')
 			return true;
@@ -194,7 +209,6 @@ set_flag(const Flag *flag, const char *value, Options *options)
 	void	   *field = (char *) options + flag->offset;
 	CidrList   *cidrs = field;
 	PortList   *ports = field;
-	char		address[64];
 	int			port;
 
 	switch (flag->kind)
@@ -203,10 +217,13 @@ set_flag(const Flag *flag, const char *value, Options *options)
 			return parse_int(value, flag->minimum, flag->maximum, field);
 		case KIND_TEXT:
 			*(const char **) field = value;
-			return true;
+			return pb_utf8_valid(log_slice(value));
+		case KIND_HOST:
+			*(const char **) field = value;
+			return is_host(value);
 		case KIND_ADDRESS:
 			*(const char **) field = value;
-			return value[0] == '\0' || options_split_address(value, address, sizeof(address), &port);
+			return value[0] == '\0' || is_address(value, &port);
 		case KIND_ADDRESSES:
 			*(const char **) field = value;
 			return are_addresses(value);
@@ -255,6 +272,29 @@ find_flag(const char *argument, Role role, const char **value)
 	return NULL;
 }
 
+/* Says what a flag takes, after a value that it does not. */
+static OptionsResult
+complain_of_value(const Flag *flag, const char *value)
+{
+	static const char *const expected[] = {
+		[KIND_TEXT] = "UTF-8",
+		[KIND_HOST] = "an IPv4 or IPv6 address, no name",
+		[KIND_ADDRESS] = "an address, no name, and a port: 127.0.0.1:9461 or [::1]:9461",
+		[KIND_ADDRESSES] = "addresses with ports: 127.0.0.1:53,[::1]:53",
+		[KIND_LEVEL] = "error, warning, info or debug",
+		[KIND_CIDR] = "a range such as 10.0.0.0/8, without bits beyond its length; 64 of them at most",
+		[KIND_SWITCH] = "nothing",
+	};
+
+	fprintf(stderr, "postbackd: bad value for %s: \"%s\" ", flag->name, value);
+	if (flag->kind == KIND_INT || flag->kind == KIND_PORT)
+		fprintf(stderr, "(a number from %d to %d%s)\n", flag->minimum, flag->maximum,
+				flag->kind == KIND_PORT ? "; 64 of them at most" : "");
+	else
+		fprintf(stderr, "(%s)\n", expected[flag->kind]);
+	return OPTIONS_BAD;
+}
+
 static OptionsResult
 parse_flags(int argc, char **argv, Options *options)
 {
@@ -274,13 +314,7 @@ parse_flags(int argc, char **argv, Options *options)
 			value = argv[++i];
 		}
 		if (!set_flag(flag, value, options))
-		{
-			fprintf(stderr, "postbackd: bad value for %s: \"%s\"", flag->name, value);
-			if (flag->kind == KIND_INT || flag->kind == KIND_PORT)
-				fprintf(stderr, " (a number from %d to %d)", flag->minimum, flag->maximum);
-			fprintf(stderr, "\n");
-			return OPTIONS_BAD;
-		}
+			return complain_of_value(flag, value);
 	}
 	return OPTIONS_RUN;
 }
