@@ -44,7 +44,7 @@
  * libmicrohttpd's memory per connection: the head, a record per field, and the
  * answer's head.  It is cleared for each request, so it counts fully in the process's size.
  */
-#define POOL_SIZE (HTTP_HEAD_LIMIT + HTTP_FIELD_LIMIT * 64 + 2048)
+#define POOL_SIZE (HTTP_HEAD_LIMIT + HTTP_FIELD_LIMIT * 64 + HTTP_ANSWER_HEAD)
 #define BODY_KEPT 4096			/* every connection's own; a larger body buffer is given back after its request */
 #define BODIES_LIMIT (16 * 1024 * 1024) /* bytes of all larger ones at once */
 #define LISTEN_BACKLOG 4096
@@ -131,6 +131,7 @@ struct Http
 	LoopHandler drained;
 	void	   *drained_context;
 	HttpStats	stats;
+	LogLimit	lost_answer_limit;
 	size_t		body_room;		/* of all bodies larger than BODY_KEPT */
 	DeadlineList deadlines[DEADLINE_COUNT];
 	AddressCount *addresses[ADDRESS_SLOTS];
@@ -1008,15 +1009,25 @@ on_turn(void *context)
 
 /* ---- starting and ending ---- */
 
+/* There is no other sign of an answer whose head was too long to be given: its connection is just closed. */
+static void
+warn_of_lost_answer(Http *http)
+{
+	int64_t		suppressed;
+
+	if (log_allowed(&http->lost_answer_limit, loop_now_ms(http->loop), &suppressed))
+		log_error("an answer was too long to be sent: is it a landing or fallback URL?",
+				  LOG_INT("bytes_that_always_fit", HTTP_ANSWER_HEAD), LOG_INT("suppressed", suppressed));
+}
+
 static void
 on_log(void *context, const char *format, va_list arguments)
 {
 	char		text[256];
 
-	(void) context;
-	if (!log_enabled(LOG_LEVEL_DEBUG))
-		return;
 	vsnprintf(text, sizeof(text), format, arguments);
+	if (strstr(text, "failed to create response header") != NULL)
+		warn_of_lost_answer(context);
 	text[strcspn(text, "\n")] = '\0';
 	log_debug("libmicrohttpd", LOG_TEXT("text", text));
 }
@@ -1091,7 +1102,7 @@ start_daemon(Http *http)
 {
 	return MHD_start_daemon(MHD_USE_EPOLL | MHD_USE_TURBO | MHD_USE_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
 							0, on_accept, http, on_request, http,
-							MHD_OPTION_EXTERNAL_LOGGER, on_log, NULL,
+							MHD_OPTION_EXTERNAL_LOGGER, on_log, http,
 							MHD_OPTION_LISTEN_SOCKET, http->listen_fd,
 							MHD_OPTION_CONNECTION_LIMIT, (unsigned) http->options.max_connections,
 							MHD_OPTION_CONNECTION_TIMEOUT, 0u,

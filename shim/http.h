@@ -27,6 +27,7 @@
 #define HTTP_HEAD_LIMIT 14336	/* bytes of request line and headers; beyond: 431 */
 #define HTTP_FIELD_LIMIT 64		/* header fields; beyond: 431 */
 #define HTTP_BODY_LIMIT 65536	/* bytes of body; beyond: 413 */
+#define HTTP_ANSWER_HEAD 2048	/* bytes of an answer's head that always fit; more only beside a request with a smaller one */
 #define HTTP_REPLY_HEADERS 6
 
 typedef struct Http Http;

@@ -112,6 +112,19 @@ $t->node->start;
 $t->wait_until('clicks are recorded again when it is back', sub { (visit($p{link})->{headers}{location} // '') =~ /click_id=clk_/ }, 30);
 cmp_ok(clicks(), '>', $count, 'as rows');
 
+# A landing URL that is long enough for anybody fits beside the largest head of a request; one that does not fit is told of.
+
+my ($old, $long) = ($t->sql("SELECT landing_url FROM postback.offer WHERE id = '$p{offer}'"), 'http://shop.example/?p=' . 'x' x 1500);
+my %much = (map { ("X-Header-Number-$_" => 'y' x 205) } 1 .. 60);
+$t->sql("UPDATE postback.offer SET landing_url = '$long' WHERE id = '$p{offer}'");
+$reply = $t->request('GET', "/c/$p{link}", headers => \%much);
+like($reply->{headers}{location} // '', qr/^\Q$long\E&click_id=clk_/, sprintf 'a landing URL of 1.5 KB beside %d bytes of header fields', length join '  ', %much);
+$t->sql("UPDATE postback.offer SET landing_url = landing_url || repeat('x', 30000) WHERE id = '$p{offer}'");
+is($t->request('GET', "/c/$p{link}")->{status}, undef, 'one of 30 KB cannot be sent');
+like($t->log($serve), qr/level=error msg="an answer was too long to be sent/, 'and the log says so');
+$t->sql("UPDATE postback.offer SET landing_url = '$old' WHERE id = '$p{offer}'");
+$t->wait_until('the old one is known again', sub { (visit($p{link})->{headers}{location} // '') =~ /^\Q$old\E&click_id=clk_/ });
+
 # It is there but does nothing: a lock that nobody gives up. The visitor does not wait for it.
 
 my $locker = $t->node->background_psql('postgres');
