@@ -910,6 +910,16 @@ db_call(DbConnection *connection, int statement, const DbArguments *arguments, i
 
 /* ---- the set ---- */
 
+static int
+busy_count(const Db *db)
+{
+	int			count = 0;
+
+	for (int i = 0; i < db->count; i++)
+		count += db->connections[i].state == STATE_BUSY;
+	return count;
+}
+
 static void
 refresh(void *context)
 {
@@ -921,7 +931,7 @@ refresh(void *context)
 	metric_set(metrics_gauge(db->metrics, "postbackd_database_connections_ready", NULL,
 							 "Database connections that are ready."), ready);
 	metric_set(metrics_gauge(db->metrics, "postbackd_database_connections_busy", NULL,
-							 "Database connections with a call under way."), db_busy_count(db));
+							 "Database connections with a call under way."), busy_count(db));
 }
 
 Db *
@@ -978,16 +988,6 @@ db_ready_count(const Db *db)
 
 	for (int i = 0; i < db->count; i++)
 		count += is_ready(&db->connections[i]);
-	return count;
-}
-
-int
-db_busy_count(const Db *db)
-{
-	int			count = 0;
-
-	for (int i = 0; i < db->count; i++)
-		count += db->connections[i].state == STATE_BUSY;
 	return count;
 }
 

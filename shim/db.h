@@ -110,9 +110,8 @@ extern Db  *db_new(Loop *loop, Metrics *metrics, const DbOptions *options) __att
 /* Closes all; calls under way get DB_LOST first. */
 extern void db_free(Db *db);
 
-/* Number of connections that are ready (free or busy), and of those with a call under way. */
+/* Number of connections that are ready (free or busy). */
 extern int	db_ready_count(const Db *db);
-extern int	db_busy_count(const Db *db);
 
 /* A free connection, or NULL. */
 extern DbConnection *db_free_connection(Db *db) __attribute__((warn_unused_result));

@@ -100,8 +100,9 @@ secret_length(PbSlice text, size_t *shown)
 	return 0;
 }
 
-void
-log_mask(PbOut *out, PbSlice text)
+/* Writes text to out with everything that looks like one of our secrets masked. */
+static void
+out_masked(PbOut *out, PbSlice text)
 {
 	size_t		i = 0;
 	bool		at_word = true;
@@ -178,7 +179,7 @@ out_text(PbOut *out, PbSlice text)
 	PbSlice		value;
 
 	/* Cut when masked: a secret that is cut before is too short to be known for one. */
-	log_mask(&mask, text);
+	out_masked(&mask, text);
 	value = (PbSlice) {masked, mask.len < sizeof(masked) ? mask.len : sizeof(masked)};
 	if (needs_quotes(value))
 		out_quoted(out, value);

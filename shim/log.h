@@ -91,7 +91,4 @@ typedef struct LogLimit
 
 extern bool log_allowed(LogLimit *limit, int64_t now_ms, int64_t *suppressed) __attribute__((warn_unused_result));
 
-/* Writes text to out with everything that looks like one of our secrets masked. */
-extern void log_mask(PbOut *out, PbSlice text);
-
 #endif							/* POSTBACKD_LOG_H */

@@ -604,6 +604,8 @@ error_text(const Transfer *transfer, TransferEnd end, CURLcode code)
 		return "its time was up before it could be sent";
 	if (transfer->header_too_long)
 		return "the response's header is longer than 64 KB";
+	if (code == CURLE_OUT_OF_MEMORY)	/* libcurl says so of a header line that is longer than 100 KB, too */
+		return "a line of the response's header is too long, or memory is short";
 	return transfer->error[0] != '\0' ? transfer->error : curl_easy_strerror(code);
 }
 

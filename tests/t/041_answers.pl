@@ -30,6 +30,7 @@ my %answer = (
 	'endless' => sub { ($ok . "Transfer-Encoding: chunked\r\n\r\n", sub { $chunk }) },
 	'endless-500' => sub { ("HTTP/1.1 500 No\r\nTransfer-Encoding: chunked\r\n\r\n", sub { $chunk }) },
 	'endless-header' => sub { ($ok, sub { 'X-Header: ' . 'y' x 1000 . "\r\n" }) },
+	'endless-line' => sub { ("${ok}X-Header: ", sub { 'y' x 1000 }) },
 	'endless-continue' => sub { ('', sub { "HTTP/1.1 100 Continue\r\nX: " . 'z' x 1000 . "\r\n\r\n" }) },
 	'drip' => sub { ($ok . "Content-Length: 1000\r\n\r\n", sub { sleep 1; '.' }) },
 	'characters' => sub { my $body = 'a' . "\xf0\x9f\x92\xb6" x 1000; $ok . 'Content-Length: ' . length($body) . "\r\n\r\n$body" },
@@ -92,7 +93,7 @@ sub sale
 }
 
 my $silent = 'http://127.0.0.1:' . $deaf->sockport . '/';
-callback($_) for qw(endless endless-500 endless-header endless-continue drip characters bytes until-close continue cut no-http nothing odd-status), $silent;
+callback($_) for qw(endless endless-500 endless-header endless-line endless-continue drip characters bytes until-close continue cut no-http nothing odd-status), $silent;
 
 sale('ANSWERS');
 my $send = $t->send(flags => [ '--concurrency', '64' ]);
@@ -116,6 +117,7 @@ is(got('characters', qw(state http_code)), 'delivered 200', 'an answer of long c
 is($got{characters}{length}, 1 + 4 * 511, 'is not cut within one');
 is(got('bytes', qw(state http_code response)), "delivered 200 \\357\\277\\275\\357\\277\\275\\357\\277\\275A", 'bytes that are no text are kept as such');
 like(got('endless-header', qw(state outcome http_code error)), qr/^queued error - the response's header is longer than 64 KB$/, 'an endless header is an error');
+like(got('endless-line', qw(state outcome http_code error)), qr/^queued error - a line of the response's header is too long/, 'and so is an endless line of it');
 like(got('endless-continue', qw(state outcome http_code)), qr/^queued error -$/, 'and so is an endless beginning');
 
 # 3 s to connect, 10 s in all.
