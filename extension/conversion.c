@@ -121,16 +121,22 @@ array_cstring(ArrayType *array)
 	return OidOutputFunctionCall(output, PointerGetDatum(array));
 }
 
-/* Names of goals and codes are compared as the database compares them: by the collation nocase. */
-bool
-names_equal(PbSlice a, PbSlice b)
+/* Names of goals, events and codes are compared as the database compares them: by the collation nocase. */
+int
+names_compare(PbSlice a, PbSlice b)
 {
 	Oid			nocase;
 
 	if (pb_slice_equal(a, b))
-		return true;
+		return 0;
 	nocase = get_collation_oid(list_make2(makeString("postback"), makeString("nocase")), false);
-	return varstr_cmp(a.data, (int) a.len, b.data, (int) b.len, nocase) == 0;
+	return varstr_cmp(a.data, (int) a.len, b.data, (int) b.len, nocase);
+}
+
+bool
+names_equal(PbSlice a, PbSlice b)
+{
+	return names_compare(a, b) == 0;
 }
 
 /* A non-negative numeric of at most 18 digits. */

@@ -105,6 +105,7 @@ extern void conversion_unprice(Conversion *conversion);
 extern int	currency_exponent(PbSlice currency);
 extern PbDecimal decimal_of_numeric(Datum numeric);
 extern char *array_cstring(ArrayType *array);
+extern int	names_compare(PbSlice a, PbSlice b);
 extern bool names_equal(PbSlice a, PbSlice b);
 
 /* effect.c */

@@ -114,6 +114,19 @@ item_compare(const void *left, const void *right)
 	return order != 0 ? order : a->position - b->position;
 }
 
+/* Events by their key; those without an order have none. */
+static int
+event_compare(const void *left, const void *right)
+{
+	const Call *a = *(Call *const *) left;
+	const Call *b = *(Call *const *) right;
+	int			order = order_compare(&a->token->brand_id, a->p[PB_P_ORDER], &b->token->brand_id, b->p[PB_P_ORDER]);
+
+	if (order == 0 && a->p[PB_P_ORDER].data != NULL)
+		order = names_compare(a->p[PB_P_EVENT], b->p[PB_P_EVENT]);
+	return order != 0 ? order : a->position - b->position;
+}
+
 /* The orders of all items that are not refused yet, sorted by key. */
 static Order *
 orders_group(Batch *batch, int *order_count)
@@ -240,26 +253,38 @@ live_find(Order *order, const Call *item, bool *ambiguous)
 	return NULL;
 }
 
+/* May two items that may create mean two conversions? */
+static bool
+goals_differ(const Call *a, const Call *b)
+{
+	return !pb_slice_equal(a->p[PB_P_GOAL], b->p[PB_P_GOAL]);
+}
+
 /*
  * What an order locks before it is decided: 0 nothing, 1 shared (may be created), 2 exclusive (may park, or get a further goal).
- * Who adds a goal holds the rows of the others, and is not to wait for somebody who adds the same. One that goes round again
- * has its lock.
+ * Who adds a goal holds the rows of the others, and is not to wait for somebody who adds the same; likewise who creates several.
+ * One that goes round again has its lock.
  */
 static int
 order_lock_wanted(Order *order)
 {
+	const Call *creator = NULL;
 	int			wanted = 0;
 
 	for (int i = 0; i < order->item_count; i++)
 	{
 		Call	   *item = order->items[i];
 		bool		ambiguous;
+		bool		only_one;
 
 		item->wants_source = false;
 		if (live_find(order, item, &ambiguous) != NULL || ambiguous)
 			continue;
 		item->wants_source = may_create(item);
-		wanted = Max(wanted, item->wants_source && (order->live_count == 0 || order->again) ? 1 : 2);
+		if (creator == NULL)
+			creator = item;
+		only_one = item->wants_source && !goals_differ(creator, item) && (order->live_count == 0 || order->again);
+		wanted = Max(wanted, only_one ? 1 : 2);
 	}
 	return wanted;
 }
@@ -1226,7 +1251,7 @@ events_write(Batch *batch)
 		return;
 	batch_attribute(items, count, batch->now);
 	/* In the order of their keys two batches with the same events wait for each other, never in a circle. */
-	qsort(items, count, sizeof(Call *), item_compare);
+	qsort(items, count, sizeof(Call *), event_compare);
 	rows = rows_begin(ST_EVENTS, count);
 	for (int i = 0; i < count; i++)
 	{
