@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 #include "insert.h"
 #include "core/version.h"
@@ -196,6 +197,14 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		" CROSS JOIN LATERAL (SELECT x.rate FROM postback.fx_rate x"
 		"   WHERE x.base = k.base AND x.quote = k.quote AND x.valid_from <= pg_catalog.now()"
 		"   ORDER BY x.valid_from DESC, x.id DESC LIMIT 1) r"
+	},
+	/* Ids of all that there is of the orders: conversions and what is parked. */
+	[ST_ORDER_ROWS] = {
+		"u text[]",
+		"SELECT r.id FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (brand_id, order_ref)"
+		" CROSS JOIN LATERAL (SELECT c.id FROM postback.conversion c WHERE c.brand_id = k.brand_id AND c.order_ref = k.order_ref"
+		"   UNION ALL SELECT p.id FROM postback.parked p WHERE p.brand_id = k.brand_id AND p.order_ref = k.order_ref) r"
+		" ORDER BY r.id"
 	},
 	[ST_PARKED] = {
 		"u text[]",
@@ -758,29 +767,41 @@ rows_insert(Rows *rows)
 	return rows->count;
 }
 
-uint64
-rows_execute(Rows *rows)
+/* Runs a statement's plan; snapshot: what it sees, InvalidSnapshot for what the transaction does. */
+static uint64
+rows_run(Rows *rows, Snapshot snapshot)
 {
-	const KeptPlan *plan;
+	const KeptPlan *plan = plan_of(rows->statement);
 	Datum		arguments[MAX_COLUMNS];
 	int			lower = 1;
 	int			result;
 
-	if (rows->count == 0)
-		return 0;
-	if (statements[rows->statement].table != NULL)
-		return rows_insert(rows);
-	plan = plan_of(rows->statement);
 	Assert(rows->column == plan->column_count);
 	for (int c = 0; c < plan->column_count; c++)
 		arguments[c] = PointerGetDatum(construct_md_array(rows->values + c * rows->capacity,
 														  rows->nulls + c * rows->capacity,
 														  1, &rows->count, &lower, plan->element[c],
 														  plan->length[c], plan->by_value[c], plan->align[c]));
-	result = SPI_execute_plan(plan->plan, arguments, NULL, false, 0);
+	result = SPI_execute_snapshot(plan->plan, arguments, NULL, snapshot, InvalidSnapshot, snapshot != InvalidSnapshot, true, 0);
 	if (result < 0)
 		elog(ERROR, "statement %d failed: %s", (int) rows->statement, SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+uint64
+rows_execute(Rows *rows)
+{
+	if (rows->count == 0)
+		return 0;
+	if (statements[rows->statement].table != NULL)
+		return rows_insert(rows);
+	return rows_run(rows, InvalidSnapshot);
+}
+
+uint64
+rows_execute_latest(Rows *rows)
+{
+	return rows->count == 0 ? 0 : rows_run(rows, GetLatestSnapshot());
 }
 
 Record

@@ -30,6 +30,7 @@ typedef enum Statement
 	ST_TERMS,
 	ST_TERMS_BY_ID,
 	ST_RATES,
+	ST_ORDER_ROWS,
 	ST_PARKED,
 	ST_LOCK_PARKED,
 	ST_PARK,
@@ -100,6 +101,9 @@ extern void put_timestamp(Rows *rows, TimestampTz value);
  * are read with record_read until the next execution.
  */
 extern uint64 rows_execute(Rows *rows);
+
+/* Likewise a SELECT, which sees what is committed now, whatever the transaction sees. */
+extern uint64 rows_execute_latest(Rows *rows);
 
 /* Inserts rows without those that exist already; says of each whether it did, and returns how many. */
 extern uint64 rows_insert_new(Rows *rows, bool *inserted);
