@@ -73,6 +73,10 @@ BEGIN
 
     -- Until this is committed nothing is written to the default partition, whose rows of this range move.
     EXECUTE format('LOCK TABLE postback.%I IN ACCESS EXCLUSIVE MODE', default_table);
+    -- Whoever writes now goes there so far: he must not wait for it, and fail, but for the table, and find the new partition.
+    IF starts <= clock_timestamp() THEN
+        EXECUTE format('LOCK TABLE ONLY postback.%I IN SHARE ROW EXCLUSIVE MODE', table_name);
+    END IF;
     EXECUTE format('CREATE TABLE postback.%I (LIKE postback.%I INCLUDING ALL)', partition, default_table);
     SELECT array_to_string(c.reloptions, ', ') INTO options
     FROM pg_class c
