@@ -69,10 +69,13 @@ COMMENT ON FUNCTION postback.reprice_brand(postback.ulid) IS
 CREATE FUNCTION postback.reprice_unpriced(brand postback.ulid DEFAULT NULL) RETURNS bigint
     LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     BEGIN ATOMIC
-        SELECT coalesce(sum(postback.reprice_brand(b.id)), 0)::bigint
-        FROM postback.brand b
-        WHERE b.id = coalesce(reprice_unpriced.brand, b.id)
-          AND EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = b.id AND c.commission IS NULL);
+        -- In the order in which batches lock prepaid brands.
+        SELECT coalesce(sum(postback.reprice_brand(k.id)), 0)::bigint
+        FROM (SELECT b.id
+              FROM postback.brand b
+              WHERE b.id = coalesce(reprice_unpriced.brand, b.id)
+                AND EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = b.id AND c.commission IS NULL)
+              ORDER BY b.id) k;
     END;
 COMMENT ON FUNCTION postback.reprice_unpriced(postback.ulid) IS
     'reprice_brand for one brand, or for all (null); set_terms, set_fx_rate and a job of each minute call it';
