@@ -25,7 +25,12 @@ argument_take(FunctionCallInfo fcinfo, int n, const char *name, int expected)
 	get_typlenbyvalalign(element, &length, &by_value, &align);
 	deconstruct_array(array, element, length, by_value, align, &argument.values, &argument.nulls, &argument.count);
 	argument.given = true;
-	if (ARR_NDIM(array) > 1 || (expected >= 0 && argument.count != expected))
+	if (ARR_NDIM(array) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("%s must be a one-dimensional array", name),
+				 errdetail("It has %d dimensions.", ARR_NDIM(array))));
+	if (expected >= 0 && argument.count != expected)
 		ereport(ERROR,
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 				 errmsg("%s must be a one-dimensional array of as many elements as items", name),

@@ -140,7 +140,7 @@ names_equal(PbSlice a, PbSlice b)
 }
 
 /* A non-negative numeric of at most 18 digits. */
-PbDecimal
+static PbDecimal
 decimal_of_numeric(Datum numeric)
 {
 	char	   *text = DatumGetCString(DirectFunctionCall1(numeric_out, numeric));
@@ -329,7 +329,7 @@ holds_load(const Conversion *const *conversions, int count, TimestampTz *hold_un
 	}
 }
 
-void
+static void
 conversion_unprice(Conversion *c)
 {
 	c->priced = false;

@@ -101,9 +101,7 @@ extern Conversion *conversion_copy(const Conversion *conversion);
 extern bool terms_take(Record *record, Terms *terms);	/* id .. brackets; false: null */
 extern PbCode conversion_price(Conversion *conversion, const Terms *terms);
 extern void holds_load(const Conversion *const *conversions, int count, TimestampTz *hold_until);
-extern void conversion_unprice(Conversion *conversion);
 extern int	currency_exponent(PbSlice currency);
-extern PbDecimal decimal_of_numeric(Datum numeric);
 extern char *array_cstring(ArrayType *array);
 extern int	names_compare(PbSlice a, PbSlice b);
 extern bool names_equal(PbSlice a, PbSlice b);

@@ -688,7 +688,7 @@ put_datum(Rows *rows, Datum value, bool is_null)
 	rows->column++;
 }
 
-void
+static void
 put_null(Rows *rows)
 {
 	put_datum(rows, (Datum) 0, true);

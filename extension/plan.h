@@ -86,7 +86,6 @@ typedef struct Rows Rows;
 extern Rows *rows_begin(Statement statement, int capacity);
 extern void rows_next(Rows *rows);
 
-extern void put_null(Rows *rows);
 extern void put_datum(Rows *rows, Datum value, bool is_null);
 extern void put_ulid(Rows *rows, const PbUlid *value);	/* NULL: null */
 extern void put_slice(Rows *rows, PbSlice value);	/* data NULL: null */

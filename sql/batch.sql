@@ -81,6 +81,7 @@ SELECT query, body FROM postback.receipt WHERE brand_id = :'brand' AND method = 
 -- arrays that do not fit each other
 SELECT count(*) AS nothing FROM postback.receive_batch('{}', '{}', '{}', '{}', '{}', '{}', '{}');
 SELECT count(*) FROM postback.receive_batch('{1,2}', ARRAY[:'token', :'token'], '{GET,GET}', '{order=G-1&value=5}', '{NULL,NULL}', '{NULL,NULL}', '{NULL,NULL}');
+SELECT count(*) FROM postback.receive_batch('{{1},{2}}', ARRAY[:'token', :'token'], '{GET,GET}', '{order=G-1&value=5,order=G-1&value=5}', NULL, NULL, NULL);
 SELECT count(*) FROM postback.conversion WHERE brand_id = :'brand' AND order_ref = 'G-1';
 
 -- a large one: 256 orders, each with its approval behind it
