@@ -89,34 +89,27 @@ static void
 keep_undelivered(Batch *batch, const Callback *callback)
 {
 	Rows	   *rows = rows_begin(ST_SEQUENCES, batch->count);
+	bool	   *delivered = palloc0(sizeof(bool) * Max(batch->count, 1));
 	uint64		found;
 	int			kept = 0;
 
 	for (int i = 0; i < batch->count; i++)
 	{
 		rows_next(rows);
+		put_int(rows, i);
 		put_ulid(rows, &batch->changes[i].after->id);
 		put_ulid(rows, &callback->id);
 	}
-	/* Answered in the order of the question. */
 	found = rows_execute(rows);
-	for (uint64 r = 0, i = 0; i < (uint64) batch->count; i++)
+	for (uint64 r = 0; r < found; r++)
 	{
-		PbUlid		delivered;
+		Record		record = record_read(r);
 
-		if (r < found)
-		{
-			Record		record = record_read(r);
-
-			take_ulid(&record, &delivered);
-			if (ulid_equal(&delivered, &batch->changes[i].after->id))
-			{
-				r++;
-				continue;
-			}
-		}
-		batch->changes[kept++] = batch->changes[i];
+		delivered[take_int(&record)] = true;
 	}
+	for (int i = 0; i < batch->count; i++)
+		if (!delivered[i])
+			batch->changes[kept++] = batch->changes[i];
 	batch->count = kept;
 }
 

@@ -220,6 +220,14 @@ offer_name_find(const OfferName *offers, int count, const PbUlid *id)
 	return NULL;
 }
 
+/* Are they of one order?  All changes of an order stand together. */
+static bool
+same_order(const Firing *a, const Firing *b)
+{
+	return ulid_equal(&a->change->after->brand_id, &b->change->after->brand_id) &&
+		pb_slice_equal(a->change->after->order_ref, b->change->after->order_ref);
+}
+
 /* Numbers the firings: 1, 2, 3 per callback and conversion, going on from what was delivered before. */
 static void
 sequences_assign(Firing *firings, int count)
@@ -231,6 +239,7 @@ sequences_assign(Firing *firings, int count)
 		if (firings[i].change->before != NULL)
 		{
 			rows_next(rows);
+			put_int(rows, i);
 			put_ulid(rows, &firings[i].change->after->id);
 			put_ulid(rows, &firings[i].callback->id);
 		}
@@ -238,31 +247,20 @@ sequences_assign(Firing *firings, int count)
 	for (uint64 r = 0; r < found; r++)
 	{
 		Record		record = record_read(r);
-		PbUlid		conversion;
-		PbUlid		callback;
-		int			seq;
+		Firing	   *firing = &firings[take_int(&record)];
 
-		take_ulid(&record, &conversion);
-		take_ulid(&record, &callback);
-		seq = take_int(&record);
-		for (int i = 0; i < count; i++)
-			if (ulid_equal(&firings[i].change->after->id, &conversion) &&
-				ulid_equal(&firings[i].callback->id, &callback))
-				firings[i].seq = seq;
+		firing->seq = take_int(&record);
 	}
 	/* Firings stand in the order of the changes: each one follows the last of its pair before it. */
 	for (int i = 0; i < count; i++)
 	{
-		for (int j = i - 1; j >= 0 && firings[i].change->before != NULL; j--)
-		{
-			if (!ulid_equal(&firings[j].change->after->id, &firings[i].change->after->id))
-				continue;
-			if (firings[j].callback == firings[i].callback)
+		for (int j = i - 1; j >= 0 && firings[i].change->before != NULL && same_order(&firings[j], &firings[i]); j--)
+			if (firings[j].callback == firings[i].callback &&
+				ulid_equal(&firings[j].change->after->id, &firings[i].change->after->id))
 			{
 				firings[i].seq = firings[j].seq;
 				break;
 			}
-		}
 		firings[i].seq++;
 	}
 }

@@ -425,9 +425,10 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		" CROSS JOIN LATERAL (SELECT * FROM postback.click_detail x WHERE x.id = k.id LIMIT 1) d"
 	},
 	[ST_SEQUENCES] = {
-		"u u",
-		"SELECT k.conversion_id, k.callback_id, d.seq"
-		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (conversion_id, callback_id)"
+		"int[] u u",
+		"SELECT k.n, d.seq"
+		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+		"       AS k (n, conversion_id, callback_id)"
 		" CROSS JOIN LATERAL (SELECT pg_catalog.max(x.seq) AS seq FROM postback.delivery x"
 		"   WHERE x.conversion_id = k.conversion_id AND x.callback_id = k.callback_id"
 		"     AND x.id > k.conversion_id) d"
