@@ -24,7 +24,7 @@ is($t->sql("SELECT count(*) FROM postback.conversion WHERE status = 'pending'"),
 # Clicks are kept for 400 days, their details for 30, deliveries for 90 (README).
 $t->sql("SELECT postback.keep_partitions(now() - interval '1 day' * d) FROM unnest('{500,450,110,100,40}'::int[]) d");
 sub id { return "postback.ulid_floor(now() - interval '$_[0] days')" }
-my %old = map { ($_ => $t->sql('SELECT ' . id($_))) } 1000, 500, 110, 100, 40, 20;
+my %old = map { ($_ => $t->sql('SELECT ' . id($_))) } 1000, 500, 410, 390, 110, 100, 80, 40, 28, 20;
 $t->sql("INSERT INTO postback.click (id, brand_id, offer_id, publisher_id) VALUES ('$old{$_}', '$long{brand}', '$long{offer}', '$long{publisher}'); "
 	  . "INSERT INTO postback.click_detail (id, brand_id, ip) VALUES ('$old{$_}', '$long{brand}', '192.0.2.1'); "
 	  . "INSERT INTO postback.receipt (id, brand_id, token_id, method, http_status, milliseconds) VALUES ('$old{$_}', '$long{brand}', '$old{$_}', 'GET', 200, 1)")
@@ -68,11 +68,11 @@ sub left
 	my %by_id = reverse %old;
 	return join ' ', sort { $b <=> $a } map { $by_id{$_} } split /\n/, $t->sql("SELECT id FROM postback.$table WHERE id IN ('" . join("', '", values %old) . "')");
 }
-is(left('click'), '110 100 40 20', 'clicks are there for 400 days');
-is(left('click_detail'), '20', 'their details for 30');
-is(left('receipt'), '110 100 40 20', 'receipts for 400');
-is(left('delivery'), '1000 110 40 20', 'deliveries for 90, and those that are still to be sent');
-is(left('attempt'), '40 20', 'attempts for 90');
+is(left('click'), '390 110 100 80 40 28 20', 'clicks are there for 400 days');
+is(left('click_detail'), '28 20', 'their details for 30');
+is(left('receipt'), '390 110 100 80 40 28 20', 'receipts for 400');
+is(left('delivery'), '1000 110 80 40 28 20', 'deliveries for 90, and those that are still to be sent');
+is(left('attempt'), '80 40 28 20', 'attempts for 90');
 is($t->sql("SELECT count(*) FROM postback.delivery_due WHERE callback_id = '$disabled'"), '2', 'nothing is taken out of the queue');
 is($t->sql("SELECT count(*) FROM postback.partition_bounds('postback.ledger')"), $ledgers, 'the ledger for ever');
 is($t->sql("SELECT count(*) FROM postback.partition_bounds('postback.click') b WHERE b.lower < postback.ulid_floor(now() - interval '420 days')"), '0', 'no partition is left of what is gone');
