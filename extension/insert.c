@@ -227,10 +227,11 @@ fill_slot(Target *target, const InsertRows *rows, int row)
 	ExecStoreVirtualTuple(slot);
 }
 
+/* conflict NULL: a row with the same unique key is an error; else whether there is one, in any unique index. */
 static List *
-index_tuple(Target *target, ResultRelInfo *leaf, TupleTableSlot *slot, bool *conflict, List *arbiters)
+index_tuple(Target *target, ResultRelInfo *leaf, TupleTableSlot *slot, bool *conflict)
 {
-	return ExecInsertIndexTuples(leaf, slot, target->estate, false, conflict != NULL, conflict, arbiters
+	return ExecInsertIndexTuples(leaf, slot, target->estate, false, conflict != NULL, conflict, NIL
 #if PG_VERSION_NUM >= 160000
 								 ,false
 #endif
@@ -254,7 +255,7 @@ flush(Target *target)
 		List	   *recheck = NIL;
 
 		if (indexed)
-			recheck = index_tuple(target, leaf, target->slots[i], NULL, NIL);
+			recheck = index_tuple(target, leaf, target->slots[i], NULL);
 		if (triggered)
 			ExecARInsertTriggers(target->estate, leaf, target->slots[i], recheck, target->capture);
 		ExecClearTuple(target->slots[i]);
@@ -401,7 +402,7 @@ insert_unless_exists(Target *target, TupleTableSlot *slot)
 		}
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 		table_tuple_insert_speculative(relation, slot, target->estate->es_output_cid, 0, NULL, token);
-		recheck = index_tuple(target, target->root, slot, &conflict, NIL);
+		recheck = index_tuple(target, target->root, slot, &conflict);
 		table_tuple_complete_speculative(relation, slot, token, !conflict);
 		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
 		if (!conflict)

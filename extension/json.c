@@ -86,10 +86,12 @@ static CALLBACK_RETURN
 scalar(void *state, char *token, JsonTokenType type)
 {
 	Gathering  *gathering = state;
-	JsonMember *member = &gathering->members[gathering->count - 1];
+	JsonMember *member;
 
-	if (gathering->lex->lex_level == 1 && gathering->is_object && gathering->count > 0 && !member->nested &&
-		type != JSON_TOKEN_NULL)
+	if (gathering->lex->lex_level != 1 || gathering->count == 0)
+		CALLBACK_DONE;
+	member = &gathering->members[gathering->count - 1];
+	if (!member->nested && type != JSON_TOKEN_NULL)
 		member->text = pb_slice(token);
 	CALLBACK_DONE;
 }
