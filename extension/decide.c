@@ -339,25 +339,6 @@ orders_lock(Order **orders, int count, Order **held)
 	return held_count;
 }
 
-/* The ids of all that there is of the orders, as the transaction sees it, or as it is now. */
-static PbUlid *
-order_rows(Order *const *orders, int count, bool now, uint64 *found)
-{
-	Rows	   *rows = rows_begin(ST_ORDER_ROWS, count);
-	PbUlid	   *ids;
-
-	put_order_keys(rows, orders, count);
-	*found = now ? rows_execute_latest(rows) : rows_execute(rows);
-	ids = palloc(sizeof(PbUlid) * Max(*found, 1));
-	for (uint64 r = 0; r < *found; r++)
-	{
-		Record		record = record_read(r);
-
-		take_ulid(&record, &ids[r]);
-	}
-	return ids;
-}
-
 /*
  * A transaction that sees one moment only would park a follow-up whose order has come since, or create an order without what
  * has been parked for it since: either would wait for ever.
@@ -365,19 +346,13 @@ order_rows(Order *const *orders, int count, bool now, uint64 *found)
 static void
 check_nothing_came(Order *const *orders, int count)
 {
-	uint64		seen_count;
-	uint64		there_count;
-	PbUlid	   *seen;
-	PbUlid	   *there;
+	Rows	   *rows;
 
 	if (!IsolationUsesXactSnapshot())
 		return;
-	seen = order_rows(orders, count, false, &seen_count);
-	there = order_rows(orders, count, true, &there_count);
-	if (seen_count != there_count || memcmp(seen, there, sizeof(PbUlid) * seen_count) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent update")));
+	rows = rows_begin(ST_ORDER_ROWS, count);
+	put_order_keys(rows, orders, count);
+	rows_check_current(rows);
 }
 
 /* What waits for the orders, which are locked. */

@@ -186,6 +186,7 @@ static void
 balances_write(Posting *postings, int count)
 {
 	Rows	   *brands;
+	Rows	   *available;
 	Rows	   *balance;
 	uint64		prepaid;
 	int			kept = postings_fold(postings, count);
@@ -201,6 +202,7 @@ balances_write(Posting *postings, int count)
 		}
 	prepaid = rows_execute(brands);
 	brands = rows_begin(ST_EXHAUST, (int) prepaid);
+	available = rows_begin(ST_AVAILABLE, (int) prepaid);
 	for (uint64 i = 0; i < prepaid; i++)
 	{
 		PbUlid	   *id = palloc(sizeof(PbUlid));
@@ -209,7 +211,12 @@ balances_write(Posting *postings, int count)
 		take_ulid(&record, id);
 		rows_next(brands);
 		put_ulid(brands, id);
+		rows_next(available);
+		put_ulid(available, id);
 	}
+	/* A transaction that sees one moment only would not see the limit passed by what others have written since. */
+	if (IsolationUsesXactSnapshot())
+		rows_check_current(available);
 
 	balance = rows_begin(ST_BALANCE, kept);
 	for (int i = 0; i < kept; i++)

@@ -305,6 +305,11 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		.columns =
 		"id brand_id account publisher_id currency amount"
 	},
+	/* What ST_EXHAUST adds up. */
+	[ST_AVAILABLE] = {
+		"u",
+		"SELECT m.id FROM postback.balance m WHERE m.brand_id = ANY ($1) AND m.account = 'available' ORDER BY m.id"
+	},
 	[ST_EXHAUST] = {
 		"u",
 		"UPDATE postback.brand b SET exhausted = NOT b.exhausted"
@@ -799,10 +804,39 @@ rows_execute(Rows *rows)
 	return rows_run(rows, InvalidSnapshot);
 }
 
-uint64
-rows_execute_latest(Rows *rows)
+/* The ids that were found. */
+static PbUlid *
+ids_read(uint64 found)
 {
-	return rows->count == 0 ? 0 : rows_run(rows, GetLatestSnapshot());
+	PbUlid	   *ids = palloc(sizeof(PbUlid) * Max(found, 1));
+
+	for (uint64 r = 0; r < found; r++)
+	{
+		Record		record = record_read(r);
+
+		take_ulid(&record, &ids[r]);
+	}
+	return ids;
+}
+
+void
+rows_check_current(Rows *rows)
+{
+	uint64		seen_count;
+	uint64		there_count;
+	PbUlid	   *seen;
+	PbUlid	   *there;
+
+	if (rows->count == 0)
+		return;
+	seen_count = rows_run(rows, InvalidSnapshot);
+	seen = ids_read(seen_count);
+	there_count = rows_run(rows, GetLatestSnapshot());
+	there = ids_read(there_count);
+	if (seen_count != there_count || memcmp(seen, there, sizeof(PbUlid) * seen_count) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update")));
 }
 
 Record

@@ -46,6 +46,7 @@ typedef enum Statement
 	ST_LEDGER,
 	ST_LOCK_PREPAID,
 	ST_BALANCE,
+	ST_AVAILABLE,
 	ST_EXHAUST,
 	ST_CALLBACKS,
 	ST_CALLBACK,
@@ -101,8 +102,11 @@ extern void put_timestamp(Rows *rows, TimestampTz value);
  */
 extern uint64 rows_execute(Rows *rows);
 
-/* Likewise a SELECT, which sees what is committed now, whatever the transaction sees. */
-extern uint64 rows_execute_latest(Rows *rows);
+/*
+ * Runs a SELECT of ids, in their order, and raises a serialization failure if it would find others were it to see what is
+ * committed now: for transactions that see one moment only.
+ */
+extern void rows_check_current(Rows *rows);
 
 /* Inserts rows without those that exist already; says of each whether it did, and returns how many. */
 extern uint64 rows_insert_new(Rows *rows, bool *inserted);
