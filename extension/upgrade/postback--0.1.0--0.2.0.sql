@@ -110,6 +110,13 @@ ALTER TABLE postback.fx_rate
 ALTER TABLE postback.callback
     DROP CONSTRAINT callback_delay_check, ADD CONSTRAINT callback_delay_check CHECK (delay = '0' OR delay BETWEEN '2 minutes' AND '1000 years');
 
+-- A callback for an offer of another brand never fired. Such a one is switched off, and says so.
+UPDATE postback.callback c
+SET brand_id = o.brand_id, enabled = false, disabled_reason = 'the offer is another brand''s than the callback was'
+FROM postback.offer o
+WHERE o.id = c.offer_id AND o.brand_id <> c.brand_id;
+ALTER TABLE postback.callback ADD FOREIGN KEY (brand_id, offer_id) REFERENCES postback.offer (brand_id, id);
+
 -- From here on made by "make upgrade-script".
 
 DROP ROUTINE postback.settle(text,postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]);
@@ -117,6 +124,22 @@ DROP ROUTINE postback.settle(text,postback.ulid[],text[],integer[],text[],intege
 SELECT pg_catalog.pg_extension_config_dump('postback.delivery_due_now', '');
 
 SELECT pg_catalog.pg_extension_config_dump('postback.delivery_due_later', '');
+
+CREATE OR REPLACE FUNCTION postback.reprice_unpriced(brand postback.ulid DEFAULT NULL::postback.ulid)
+ RETURNS bigint
+ LANGUAGE sql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+BEGIN ATOMIC
+ SELECT (COALESCE(sum(postback.reprice_brand(k.id)), (0)::numeric))::bigint AS "coalesce"
+    FROM ( SELECT b.id
+            FROM postback.brand b
+           WHERE ((b.id = COALESCE(reprice_unpriced.brand, b.id)) AND (EXISTS ( SELECT
+                    FROM postback.conversion c
+                   WHERE ((c.brand_id = b.id) AND (c.commission IS NULL)))))
+           ORDER BY b.id) k;
+END
+;
 
 CREATE OR REPLACE FUNCTION postback.check_period(parameter text, value interval)
  RETURNS void
@@ -251,6 +274,44 @@ BEGIN
         INSERT INTO postback.callback_secret (callback_id, secret) VALUES (new_id, postback.check_secret(create_callback.secret));
     END IF;
     RETURN new_id;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.make_partition(table_name text, starts timestamp with time zone, ends timestamp with time zone)
+ RETURNS text
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    partition text := table_name || '_p' || to_char(starts AT TIME ZONE 'UTC', 'YYYYMMDDHH24MI');
+    default_table text := table_name || '_default';
+    lower postback.ulid := postback.ulid_floor(starts);
+    upper postback.ulid := postback.ulid_floor(ends);
+    options text;
+BEGIN
+    -- click_p20260101, with the hour and minute only if it does not begin at midnight
+    partition := regexp_replace(regexp_replace(partition, '(_p\d{10})00$', '\1'), '(_p\d{8})00$', '\1');
+
+    -- Until this is committed nothing is written to the default partition, whose rows of this range move.
+    EXECUTE format('LOCK TABLE postback.%I IN ACCESS EXCLUSIVE MODE', default_table);
+    -- Whoever writes now goes there so far: he must not wait for it, and fail, but for the table, and find the new partition.
+    IF starts <= clock_timestamp() THEN
+        EXECUTE format('LOCK TABLE ONLY postback.%I IN SHARE ROW EXCLUSIVE MODE', table_name);
+    END IF;
+    EXECUTE format('CREATE TABLE postback.%I (LIKE postback.%I INCLUDING ALL)', partition, default_table);
+    SELECT array_to_string(c.reloptions, ', ') INTO options
+    FROM pg_class c
+    WHERE c.oid = format('postback.%I', default_table)::regclass;
+    IF options IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE postback.%I SET (%s)', partition, options);
+    END IF;
+    EXECUTE format('WITH moved AS (DELETE FROM postback.%I WHERE id >= $1 AND id < $2 RETURNING *)
+                    INSERT INTO postback.%I SELECT * FROM moved', default_table, partition)
+        USING lower, upper;
+    EXECUTE format('ALTER TABLE postback.%I ATTACH PARTITION postback.%I FOR VALUES FROM (%L) TO (%L)',
+                   table_name, partition, lower, upper);
+    RETURN partition;
 END
 $function$
 ;
@@ -656,7 +717,11 @@ BEGIN
                        THEN CASE l.method WHEN 'POST_JSON' THEN '{Content-Type: application/json}'::text[]
                                           ELSE '{Content-Type: application/x-www-form-urlencoded}' END
                        ELSE '{}' END
-               || CASE WHEN c.auth IS NULL THEN '{}' ELSE ARRAY[postback.auth_header(c.auth)] END,
+               -- Not to where the callback pointed before: that server has no business with what was agreed with the new one.
+               || CASE WHEN c.auth IS NULL THEN '{}'
+                       WHEN l.endpoint = postback.endpoint_of(c.url) AND (l.url ~* '^https:') = (c.url ~* '^https:')
+                       THEN ARRAY[postback.auth_header(c.auth)]
+                       ELSE '{}' END,
            l.body,
            ARRAY(SELECT s.secret FROM postback.callback_secret s
                  WHERE s.callback_id = l.callback_id AND s.valid_to > at
@@ -665,7 +730,7 @@ BEGIN
            l.number, 10000
     FROM place
     CROSS JOIN leased l
-    CROSS JOIN LATERAL (SELECT x.auth FROM postback.callback x WHERE x.id = l.callback_id LIMIT 1) c;
+    CROSS JOIN LATERAL (SELECT x.auth, x.url FROM postback.callback x WHERE x.id = l.callback_id LIMIT 1) c;
 END
 $function$
 ;
@@ -887,6 +952,40 @@ END
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION postback.requeue(callback postback.ulid, since timestamp with time zone, until timestamp with time zone DEFAULT now(), states text[] DEFAULT '{failed}'::text[])
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    queued bigint;
+BEGIN
+    IF NOT states <@ '{delivered,failed,skipped,superseded,blocked}' OR states IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('states %s are not all known', coalesce(states::text, 'null')),
+            DETAIL = 'Parameter states says which finished deliveries are sent again.',
+            HINT = 'Use any of failed, blocked, delivered, skipped, superseded.';
+    END IF;
+    PERFORM postback.check_sendable(callback);
+    WITH again AS (
+        UPDATE postback.delivery d SET state = 'queued', due_at = now()
+        WHERE d.id >= postback.ulid_floor(since) AND d.id < postback.ulid_floor(until)
+          AND d.callback_id = requeue.callback AND d.state = ANY (states)
+          AND postback.endpoint_of(d.url) IS NOT NULL
+        RETURNING d.id, d.callback_id, d.conversion_id, d.seq, d.url, d.attempts
+    ), due AS (
+        INSERT INTO postback.delivery_due (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts)
+        SELECT a.id, a.callback_id, a.conversion_id, a.seq, postback.endpoint_of(a.url), now(), a.attempts
+        FROM again a
+    )
+    SELECT count(*) INTO queued FROM again;
+    RETURN queued;
+END
+$function$
+;
+
 CREATE OR REPLACE FUNCTION postback.resend(delivery postback.ulid)
  RETURNS void
  LANGUAGE plpgsql
@@ -911,6 +1010,13 @@ BEGIN
             HINT = 'SELECT id, state FROM postback.deliveries lists them.';
     END IF;
     PERFORM postback.check_sendable(found_delivery.callback_id);
+    IF postback.endpoint_of(found_delivery.url) IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('delivery %s cannot be sent', delivery),
+            DETAIL = 'The rendered request was longer than 64 KB and was not kept.',
+            HINT = format('Shorten the templates of callback %s: it will be told of further changes.', found_delivery.callback_id);
+    END IF;
     DELETE FROM postback.delivery_due_later q WHERE q.delivery_id = resend.delivery RETURNING q.unanswered INTO was_unanswered;
     INSERT INTO postback.delivery_due_now (delivery_id, callback_id, conversion_id, seq, endpoint, due_at, attempts, unanswered)
     VALUES (resend.delivery, found_delivery.callback_id, found_delivery.conversion_id, found_delivery.seq,
@@ -1027,7 +1133,7 @@ AS $function$
            count(*) FILTER (WHERE f.enabled AND f.failing_since IS NOT NULL) OVER (),
            count(*) FILTER (WHERE NOT f.enabled) OVER ()
     FROM postback.callback_figures('1 hour', 100000) f
-    ORDER BY f.failing_since IS NULL, f.attempts + f.queued DESC, f.id
+    ORDER BY (f.enabled AND f.failing_since IS NOT NULL) DESC, f.attempts + f.queued DESC, f.id
     LIMIT greatest(max_items, 1)
 $function$
 ;
@@ -1356,6 +1462,10 @@ settling after another sender has taken the claim over only completes the log.';
 
 REVOKE ALL ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
 GRANT EXECUTE ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) TO postback_sender;
+
+COMMENT ON ROUTINE postback.requeue(postback.ulid,timestamp with time zone,timestamp with time zone,text[]) IS 'Sends the callback''s finished deliveries of that time (from since until before until, when they were made) again that are in
+one of states (failed unless said otherwise); they keep their ids and get further attempts. Returns how many. What was too long
+to be rendered stays failed. Errors: invalid_parameter_value.';
 
 COMMENT ON ROUTINE postback.delay_misfits(postback.ulid[]) IS 'Of deliveries whose delay is over, those whose callback would not fire any more on their conversion as it is now, by the
 conditions that decided on them, or on another status; and why. Likewise of events and clicks. claim() skips them';

@@ -67,6 +67,8 @@ for my $case ([ 'due', 'now()', 'NULL' ], [ 'later', q{now() + interval '8 secon
 		SELECT id, callback_id, 1, postback.endpoint_of('$url'), due_at, $case->[2], CASE WHEN $case->[2] IS NOT NULL THEN due_at END, 'gone' FROM d});
 }
 $t->sql("SELECT postback.top_up(brand => '$p{brand}', amount => 1000)");
+my $other = $t->sql("SELECT postback.create_brand('Another', 'EUR')");
+$t->sql("INSERT INTO postback.callback (name, url, brand_id, offer_id) VALUES ('stray', '$url/stray', '$other', '$p{offer}')");
 sub rows_of
 {
 	my @tables = split /\n/, $t->sql(q{SELECT relname FROM pg_class WHERE relnamespace = 'postback'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1});
@@ -101,6 +103,8 @@ $t->stop($send);
 $t->sql('ALTER EXTENSION postback UPDATE');
 is($t->sql(q{SELECT extversion FROM pg_extension WHERE extname = 'postback'}), $now, 'updated');
 is(rows_of(), $before, 'all rows are there');
+is($t->sql("SELECT enabled, disabled_reason FROM postback.callback WHERE name = 'stray'"), q{f|the offer is another brand's than the callback was},
+	'a callback that could not fire is told of');
 my ($differences) = run_command([ $^X, "$house/catalogue-difference", catalogue('postgres'), $fresh ]);
 is($differences, '', 'and a used one is like a fresh one too');
 like($session->query("SELECT outcome FROM postback.receive('$p{token}', 'order=A-2&value=1000&click_id=$click')"), qr/created/, 'a session that was refused goes on');
