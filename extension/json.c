@@ -43,6 +43,73 @@ too_deep(PbSlice text)
 	return false;
 }
 
+/* The code unit of an escape \uXXXX that s begins with, or -1. */
+static int
+escaped_unit(PbSlice s)
+{
+	int			unit = 0;
+
+	if (s.len < 6 || s.data[0] != '\\' || s.data[1] != 'u')
+		return -1;
+	for (int i = 2; i < 6; i++)
+	{
+		const char *digits = "0123456789abcdef";
+		const char *digit = s.data[i] == '\0' ? NULL : strchr(digits, pg_tolower((unsigned char) s.data[i]));
+
+		if (digit == NULL)
+			return -1;
+		unit = unit * 16 + (int) (digit - digits);
+	}
+	return unit;
+}
+
+/* How many bytes at the start of s, which is within a string, belong together; *character: they mean one, and not NUL. */
+static size_t
+string_unit(PbSlice s, bool *character)
+{
+	int			first = escaped_unit(s);
+
+	*character = s.data[0] != '\0' && first != 0;
+	if (first >= 0xD800 && first <= 0xDFFF)
+	{
+		int			second = s.len > 6 ? escaped_unit((PbSlice) {s.data + 6, s.len - 6}) : -1;
+
+		*character = first < 0xDC00 && second >= 0xDC00 && second <= 0xDFFF;
+		return *character ? 12 : 6;
+	}
+	if (first >= 0)
+		return 6;
+	return s.data[0] == '\\' && s.len > 1 ? 2 : 1;
+}
+
+/*
+ * The text with a byte that is no UTF-8 for each NUL and each half of a surrogate pair in its strings, at which the parser would
+ * stop. So they are what other bytes are that mean no character: no matter but in a value that somebody reads.
+ */
+static PbSlice
+without_stoppers(PbSlice text)
+{
+	char	   *out = palloc(text.len + 1);
+	size_t		length = 0;
+	size_t		taken;
+	bool		in_string = false;
+
+	for (size_t i = 0; i < text.len; i += taken)
+	{
+		bool		character = true;
+
+		taken = in_string ? string_unit((PbSlice) {text.data + i, text.len - i}, &character) : 1;
+		if (text.data[i] == '"')
+			in_string = !in_string;
+		if (character)
+			memcpy(out + length, text.data + i, taken);
+		else
+			out[length] = '\xFF';
+		length += character ? taken : 1;
+	}
+	return (PbSlice) {out, length};
+}
+
 #if PG_VERSION_NUM >= 160000
 #define CALLBACK_RETURN JsonParseErrorType
 #define CALLBACK_DONE return JSON_SUCCESS
@@ -96,17 +163,16 @@ scalar(void *state, char *token, JsonTokenType type)
 	CALLBACK_DONE;
 }
 
-JsonResult
+bool
 json_members(PbSlice text, JsonMember **members, int *count)
 {
 	Gathering	gathering = {0};
 	JsonSemAction actions = {0};
 	JsonParseErrorType error;
 
-	if (!pb_utf8_valid(text))
-		return JSON_BAD_ENCODING;
 	if (too_deep(text))
-		return JSON_BROKEN;
+		return false;
+	text = without_stoppers(text);
 	gathering.capacity = 16;
 	gathering.members = palloc(sizeof(JsonMember) * gathering.capacity);
 #if PG_VERSION_NUM >= 170000
@@ -121,7 +187,5 @@ json_members(PbSlice text, JsonMember **members, int *count)
 	error = pg_parse_json(gathering.lex, &actions);
 	*members = gathering.members;
 	*count = gathering.count;
-	if (error == JSON_UNICODE_CODE_POINT_ZERO)
-		return JSON_BAD_ENCODING;
-	return error == JSON_SUCCESS && gathering.is_object ? JSON_MEMBERS : JSON_BROKEN;
+	return error == JSON_SUCCESS && gathering.is_object;
 }

@@ -6,7 +6,10 @@
 
 #include "postback.h"
 
-/* One member of the object.  text: strings unescaped, numbers and booleans as written, data NULL for null; nested: an object or array. */
+/*
+ * One member of the object.  text: strings unescaped, numbers and booleans as written, data NULL for null; nested: an object or array.
+ * What is no character, or NUL, in a name or text makes it invalid UTF-8.
+ */
 typedef struct JsonMember
 {
 	PbSlice		name;
@@ -14,14 +17,7 @@ typedef struct JsonMember
 	bool		nested;
 } JsonMember;
 
-typedef enum JsonResult
-{
-	JSON_MEMBERS,
-	JSON_BROKEN,				/* no JSON, no object, or nested too deep */
-	JSON_BAD_ENCODING			/* invalid UTF-8, or an escaped NUL */
-} JsonResult;
-
-/* Reads the whole object; raises nothing that the text could cause. */
-extern JsonResult json_members(PbSlice text, JsonMember **members, int *count);
+/* Reads the whole object; false if it is none, or nested too deep.  Raises nothing that the text could cause. */
+extern bool json_members(PbSlice text, JsonMember **members, int *count);
 
 #endif							/* POSTBACK_JSON_H */
