@@ -82,9 +82,9 @@ receipt_load(const PbUlid *id, Call *item)
 	return true;
 }
 
-PG_FUNCTION_INFO_V1(postback_replay);
+PG_FUNCTION_INFO_V1(postback_replay_call);
 Datum
-postback_replay(PG_FUNCTION_ARGS)
+postback_replay_call(PG_FUNCTION_ARGS)
 {
 	PbUlid	   *id = PG_GETARG_ULID_P(0);
 	TupleDesc	desc;
@@ -96,7 +96,7 @@ postback_replay(PG_FUNCTION_ARGS)
 	int			level;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "postback.replay must return postback.reply");
+		elog(ERROR, "postback.replay_call must return postback.reply");
 	level = statements_begin();
 	if (receipt_load(id, &item))
 		batch_run(&batch);

@@ -228,26 +228,34 @@ SELECT * FROM postback.simulate('nobody_knows', 'order=L-2&value=1');
 SELECT * FROM postback.simulate(NULL, NULL);
 
 -- replay: the call again, with its token by id
+CREATE FUNCTION pg_temp.replay(receipt postback.ulid) RETURNS TABLE (again postback.ulid, outcome text) LANGUAGE plpgsql AS $$
+BEGIN
+    SELECT e.outcome INTO outcome FROM postback.replay(receipt) e WHERE e.step = 'answer';
+    SELECT max(r.id) INTO again FROM postback.receipt r WHERE r.replay_of = receipt;
+    RETURN NEXT;
+END
+$$;
 SELECT receipt_id AS refused FROM postback.receive(:'token', 'reference=M-1&value=1000&click_id=' || :'click') \gset
 INSERT INTO named VALUES (:'refused', 'REFUSED');
-SELECT outcome, parameter, receipt_id AS again FROM postback.replay(:'refused') \gset a_
-\echo :a_outcome :a_parameter
+SELECT * FROM pg_temp.replay(:'refused') \gset a_
+\echo :a_outcome
 SELECT (postback.receipt_request(:'a_again')).received = postback.ulid_time(:'refused') AS when_it_first_came;
 -- in a currency that there is
 SELECT DISTINCT (postback.receipt_request(id, currency)).currency FROM (SELECT id FROM postback.receipt WHERE result = 'created' LIMIT 1) r, unnest(ARRAY['EUR', 'JPY']) currency ORDER BY 1;
 SELECT postback.receipt_request(id, 'XXX') FROM (SELECT id FROM postback.receipt WHERE result = 'created' LIMIT 1) r;
 UPDATE postback.token SET param_map = '{"reference": "order"}' WHERE brand_id = :'brand' AND label = 'main';
 SELECT * FROM pg_temp.say(:'refused') WHERE step IN ('parameter', 'request', 'answer');
-SELECT http_status, outcome, "order", status, attribution, commission, receipt_id AS replayed FROM postback.replay(:'refused') \gset r_
-\echo :r_http_status :r_outcome :r_order :r_status :r_attribution :r_commission
+SELECT * FROM pg_temp.replay(:'refused') \gset r_
+\echo :r_outcome
+SELECT order_ref, status, attribution, commission FROM postback.conversion WHERE brand_id = :'brand' AND order_ref = 'M-1';
 SELECT replay_of = :'refused' AS replay_of, query = (SELECT query FROM postback.receipt WHERE id = :'refused') AS query, result
-FROM postback.receipt WHERE id = :'r_replayed';
-SELECT * FROM pg_temp.say(:'r_replayed') WHERE step IN ('receipt', 'request', 'click');
-SELECT outcome FROM postback.replay(:'refused');
-SELECT outcome FROM postback.replay(:'first');
+FROM postback.receipt WHERE id = :'r_again';
+SELECT * FROM pg_temp.say(:'r_again') WHERE step IN ('receipt', 'request', 'click');
+SELECT outcome FROM pg_temp.replay(:'refused');
+SELECT outcome FROM pg_temp.replay(:'first');
 SELECT * FROM pg_temp.say(:'first') WHERE step IN ('replay');
 -- neither address nor signature is looked at again; a click is judged by when the call first came
-SELECT outcome, test FROM postback.replay(:'unsigned');
+SELECT outcome FROM pg_temp.replay(:'unsigned');
 SELECT * FROM pg_temp.say((SELECT max(id) FROM postback.receipt WHERE brand_id = :'brand' AND order_ref = 'J-1')) WHERE step = 'token';
 SELECT postback.ulid_floor(now() - interval '2 days') AS two_days \gset
 INSERT INTO postback.receipt (id, brand_id, token_id, method, query, http_status, code, milliseconds)
@@ -255,21 +263,26 @@ SELECT v.id, r.brand_id, r.token_id, 'GET', v.query, 400, 'missing_parameter', 1
 FROM postback.receipt r, (VALUES (:'two_days'::postback.ulid, 'order=M-2&value=1000&click_id=' || :'old_click'),
                                  (postback.ulid_floor(postback.ulid_time(:'two_days') - interval '1 s'), 'order=M-3&value=1000')) v (id, query)
 WHERE r.id = :'first';
-SELECT outcome, attribution, warning FROM postback.replay(:'two_days');
-SELECT outcome, attribution FROM postback.replay((SELECT postback.ulid_floor(postback.ulid_time(:'two_days') - interval '1 s')));
-SELECT s.* FROM postback.receipt r, pg_temp.say(r.id) s WHERE r.brand_id = :'brand' AND r.order_ref = 'M-3' AND s.step IN ('last click', 'attribution');
+SELECT outcome FROM pg_temp.replay(:'two_days');
+SELECT outcome FROM pg_temp.replay((SELECT postback.ulid_floor(postback.ulid_time(:'two_days') - interval '1 s')));
+SELECT r.order_ref, s.* FROM postback.receipt r, pg_temp.say(r.id) s
+WHERE r.brand_id = :'brand' AND r.order_ref IN ('M-2', 'M-3') AND s.step IN ('click', 'last click', 'attribution', 'warning');
 -- bytes that were no text come back as they were
 SELECT outcome FROM postback.receive_batch('{1}', ARRAY[:'token'], '{POST}', '{NULL}', '{NULL}', '{application/x-www-form-urlencoded}', '{NULL}',
                                            raw_bodies => ARRAY['order=M-4&value=1&notice='::bytea || '\xe9'::bytea]);
 SELECT id AS bytes, body FROM postback.receipt WHERE brand_id = :'brand' AND body LIKE '%M-4%' \gset
 \echo :body
-SELECT outcome, parameter FROM postback.replay(:'bytes');
+SELECT outcome FROM pg_temp.replay(:'bytes');
 SELECT * FROM pg_temp.say(:'bytes') WHERE step = 'parameter';
 -- one whose token is revoked, and none
 SELECT postback.revoke_token(brand => :'brand', label => 'strict');
-SELECT outcome FROM postback.replay(:'unsigned');
+SELECT outcome FROM pg_temp.replay(:'unsigned');
 SELECT s.* FROM postback.receipt r, pg_temp.say(r.id) s WHERE r.brand_id = :'brand' AND r.code = 'token_revoked';
-SELECT outcome, receipt_id IS NULL AS no_receipt FROM postback.replay('7ZZZZZZZZZZZZZZZZZZZZZZZZZ');
+-- it is told as explain() does
+SELECT * FROM postback.replay('7ZZZZZZZZZZZZZZZZZZZZZZZZZ');
+SELECT * FROM postback.replay(NULL);
+SELECT s.* FROM postback.replay(:'refused') WITH ORDINALITY e (step, detail, outcome, n), pg_temp.shown((e.step, e.detail, e.outcome)::postback.explanation) s
+WHERE e.step IN ('receipt', 'parameter', 'request', 'answer') ORDER BY e.n;
 SELECT * FROM postback.audit();
 
 -- why not: every condition of a callback, and the deliveries
@@ -322,7 +335,7 @@ WHERE c.brand_id IN (:'brand', :'elsewhere') AND k.created <= postback.ulid_time
 SET ROLE postback_operator;
 SELECT count(*) > 10 AS explained FROM postback.explain(:'first');
 SELECT count(*) > 10 AS simulated FROM postback.simulate(:'token', 'reference=O-1&value=1');
-SELECT outcome FROM postback.replay(:'first');
+SELECT outcome FROM postback.replay(:'first') WHERE step = 'answer';
 SELECT count(*) FROM postback.why_not((SELECT id FROM postback.conversion WHERE brand_id = :'brand' AND order_ref = 'A-1'), :'approved');
 RESET ROLE;
 CREATE ROLE explain_reader IN ROLE postback_reader;

@@ -43,7 +43,8 @@ FROM (VALUES
     ('', 'auth_header book_transfer brand_limit_changed callback_check callback_switched check_sendable compact_due conversion_check
           conversion_effects daily_facts delay_misfits endpoint_of is_exhausted is_success make_partition mask_auth partition_bounds
           partition_defaults partition_floor partition_next policy_list receipt_parameters receipt_request reconcile_apply
-          reconcile_compare reconcile_list reconcile_run retry_delay settled_until still_needed wake_deliveries write_backfill write_test'),
+          reconcile_compare reconcile_list reconcile_run replay_call retry_delay settled_until still_needed wake_deliveries
+          write_backfill write_test'),
     ('', 'explain_attribution explain_before explain_best explain_callbacks explain_change explain_click explain_click_row
           explain_gone explain_last_click explain_ledger explain_misfit explain_money explain_parked explain_party
           explain_position explain_price explain_promo_code explain_rank explain_refusal explain_request explain_rule

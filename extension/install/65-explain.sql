@@ -865,13 +865,28 @@ COMMENT ON FUNCTION postback.simulate(text, text) IS
 'What explain() would say of GET /p/TOKEN?query, which is not made: nothing of it remains, and the ids that it shows mean nothing.
 The call has no address and no signature but the query''s: tokens that ask for an address refuse it.';
 
-CREATE FUNCTION postback.replay(receipt postback.ulid) RETURNS postback.reply
-    LANGUAGE C VOLATILE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'postback_replay';
+CREATE FUNCTION postback.replay_call(receipt postback.ulid) RETURNS postback.reply
+    LANGUAGE C VOLATILE STRICT SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'postback_replay_call';
+COMMENT ON FUNCTION postback.replay_call(postback.ulid) IS 'The call of replay()';
+
+CREATE FUNCTION postback.replay(receipt postback.ulid) RETURNS SETOF postback.explanation
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    answer postback.reply := postback.replay_call(receipt);
+BEGIN
+    IF answer.receipt_id IS NOT NULL OR answer.code IS DISTINCT FROM 'unknown_token' THEN
+        RETURN QUERY SELECT * FROM postback.explain(coalesce(answer.receipt_id, replay.receipt));
+    ELSE
+        RETURN NEXT ('token', 'it is gone', format('HTTP %s, %s', answer.http_status, answer.code))::postback.explanation;
+    END IF;
+END
+$$;
 COMMENT ON FUNCTION postback.replay(postback.ulid) IS
 'Makes the receipt''s call again, after a fix, with its token (a revoked or expired one is refused) and what its address and signature
-were worth then. Answers and writes as any call does; the new receipt has replay_of. Whether a click is in time is judged by when the
-call first came; terms, rates, codes and the hold by now. An accepted one again changes nothing but by what it says: idempotent.';
+were worth then; returns what explain() says of it. Answers and writes as any call does; the new receipt has replay_of. Whether a click
+is in time is judged by when the call first came; terms, rates, codes and the hold by now. An accepted one again changes nothing but by
+what it says: idempotent.';
 
 -- Why a callback did not fire.
 

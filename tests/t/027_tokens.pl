@@ -164,9 +164,11 @@ $t->sql(q{UPDATE postback.token SET param_map = param_map || '{"number": "order"
 like($t->sql("SELECT string_agg(concat_ws(' ', step, detail, outcome), E'\\n') FROM postback.simulate('$mapped', 'number=W-1&sum=10.00&transaction_id=$click')"),
 	qr/HTTP 200, created/, 'simulate tells that it would be taken now');
 is($t->sql("SELECT count(*) FROM postback.conversion WHERE order_ref = 'W-1'"), 0, 'and leaves nothing');
-is($t->sql("SELECT concat_ws(' ', http_status, outcome, value, commission, attribution) FROM postback.replay('$refused->{receipt}')"), '200 created 1000 80 click',
-	'replay makes the call again');
-is($t->sql("SELECT outcome FROM postback.replay('$refused->{receipt}')"), 'duplicate', 'and again changes nothing');
+my $again = $t->sql("SELECT string_agg(concat_ws(' ', step, detail, outcome), E'\\n') FROM postback.replay('$refused->{receipt}')");
+like($again, qr/a replay of receipt $refused->{receipt}.*number=W-1 order = W-1.*HTTP 200, created/s, 'replay makes the call again and explains it');
+is($t->sql("SELECT concat_ws(' ', status, value, commission, attribution) FROM postback.conversion WHERE order_ref = 'W-1'"), 'pending 1000 80 click',
+	'the order is there');
+like($t->sql("SELECT outcome FROM postback.replay('$refused->{receipt}') WHERE step = 'answer'"), qr/duplicate/, 'and again changes nothing');
 answers($mapped, "number=W-1&sum=10.00&transaction_id=$click", '200 duplicate', 'nor does the brand when it sends it again');
 
 unlike($t->log($serve), qr/\Q$_\E/, 'the log does not tell a token') for map { (split /_/, $_)[1] } $mapped, $signed, $old;
