@@ -226,6 +226,8 @@ read_target(Framing *f, const FramingLimits *limits, char *at)
 		f->query_marked = true;
 		*at = FRAMING_MARK;
 	}
+	else if (!f->query_marked)
+		f->path_end = f->path_end << 8 | c;
 	return true;
 }
 

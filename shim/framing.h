@@ -43,6 +43,7 @@ typedef struct Framing
 	bool		query_marked;
 	bool		blank_skipped;
 	uint32_t	target_bytes;
+	uint32_t	path_end;		/* the last four bytes of the path, as far as it has come, the last one lowest */
 	uint32_t	head_bytes;
 	uint32_t	field_count;
 	uint8_t		seen[8];		/* how often each field that matters was there */

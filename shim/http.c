@@ -315,6 +315,33 @@ count_refusal(HttpStats *stats, int status)
 	}
 }
 
+/* Did a pixel ask, which shows an image and nothing else? */
+static bool
+refused_pixel(const Connection *c)
+{
+	return c->http->options.pixel.len > 0 && c->framing.path_end == (uint32_t) ('.' << 24 | 'g' << 16 | 'i' << 8 | 'f');
+}
+
+/* What a refusal answers, behind its status line and date; returns its length, which is less than size. */
+static size_t
+refusal_text(const Connection *c, char *text, size_t size)
+{
+	const char *code = pb_code_name(refusal_code(c->framing.status));
+	PbSlice		pixel = c->http->options.pixel;
+	char		json[256];
+	size_t		length;
+
+	if (!refused_pixel(c))
+	{
+		snprintf(json, sizeof(json), "{\"ok\":false,\"code\":\"%s\",\"message\":\"%s\"}", code, c->framing.reason);
+		return (size_t) snprintf(text, size, "Content-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", strlen(json), json);
+	}
+	length = (size_t) snprintf(text, size, "Content-Type: image/gif\r\nCache-Control: no-store\r\nX-Postback-Code: %s\r\n"
+							   "Content-Length: %zu\r\n\r\n", code, pixel.len);
+	memcpy(text + length, pixel.data, pixel.len);
+	return length + pixel.len;
+}
+
 /*
  * Answers what the gate has refused, past libmicrohttpd, which knows nothing
  * of that request or only a part of it.  Called only when every earlier answer has been handed to the kernel.
@@ -323,25 +350,20 @@ static void
 send_refusal(Connection *c)
 {
 	int			status = c->framing.status;
-	char		body[256];
 	char		date[40];
-	char		head[512];
+	char		answer[640];
 	time_t		now = time(NULL);
 	struct tm	utc;
-	int			body_length;
-	int			head_length;
+	size_t		length;
 
 	c->refusal_sent = true;
 	count_refusal(&c->http->stats, status);
 	log_debug("request refused", LOG_INT("status", status), LOG_TEXT("reason", c->framing.reason));
-	body_length = snprintf(body, sizeof(body), "{\"ok\":false,\"code\":\"%s\",\"message\":\"%s\"}",
-						   pb_code_name(refusal_code(status)), c->framing.reason);
 	strftime(date, sizeof(date), "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&now, &utc));
-	head_length = snprintf(head, sizeof(head),
-						   "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\nContent-Type: application/json\r\n"
-						   "Content-Length: %d\r\n\r\n%s",
-						   status, MHD_get_reason_phrase_for((unsigned) status), date, body_length, body);
-	(void) !send(c->fd, head, (size_t) head_length, MSG_DONTWAIT | MSG_NOSIGNAL);
+	length = (size_t) snprintf(answer, sizeof(answer), "HTTP/1.1 %d %s\r\nDate: %s\r\nConnection: close\r\n",
+							   status, MHD_get_reason_phrase_for((unsigned) status), date);
+	length += refusal_text(c, answer + length, sizeof(answer) - length);
+	(void) !send(c->fd, answer, length, MSG_DONTWAIT | MSG_NOSIGNAL);
 	shutdown(c->fd, SHUT_WR);
 	deadline_set(c, DEADLINE_LINGER);
 }

@@ -92,6 +92,7 @@ typedef struct HttpOptions
 	int			idle_timeout_ms;	/* between requests */
 	const PbCidr *trusted;		/* peers that are not counted per address (proxies) */
 	int			trusted_count;
+	PbSlice		pixel;			/* an image: what is refused before the handler is answered by it, if the path ends in .gif */
 } HttpOptions;
 
 /* Counted since the start, or (the last three) as it is now. */

@@ -275,7 +275,8 @@ start_http(Server *server)
 		.request_timeout_ms = server->options->request_timeout * 1000,
 		.idle_timeout_ms = IDLE_TIMEOUT_MS,
 		.trusted = server->options->trust_proxy.items,
-		.trusted_count = server->options->trust_proxy.count
+		.trusted_count = server->options->trust_proxy.count,
+		.pixel = answer_gif
 	};
 
 	server->http = http_start(server->loop, &options, on_request, server);

@@ -21,7 +21,7 @@ sub pixel
 {
 	my ($token, $query, %options) = @_;
 	$reply = $t->request($options{method} // 'GET', "/p/$token.gif" . (defined $query ? "?$query" : ''),
-		headers => { Accept => 'image/*', defined $options{cookie} ? (Cookie => $options{cookie}) : () }, body => $options{body});
+		headers => { %{ $options{headers} // {} }, Accept => 'image/*', defined $options{cookie} ? (Cookie => $options{cookie}) : () }, body => $options{body});
 	return join ' ', $reply->{status}, $reply->{headers}{'x-postback-code'} // 'none';
 }
 
@@ -106,10 +106,19 @@ for my $case (
 	[ [ $p{token}, 'order=P-1&status=reversed' ], '409 locked', 'what is locked' ],
 	[ [ $styled, 'order=P-1&status=reversed' ], '200 locked', 'of a token that is always answered 200' ],
 	[ [ $p{token}, undef, method => 'POST', body => '{"order":"P-10","value":5}' ], '415 unsupported_media_type', 'a body of no type' ],
-	[ [ $p{token}, 'order=P-1', method => 'DELETE' ], '405 method_not_allowed', 'another method' ])
+	[ [ $p{token}, 'order=P-1', method => 'DELETE' ], '405 method_not_allowed', 'another method' ],
+	[ [ $p{token}, 'order=P-1&x=' . 'x' x 8192 ], '414 uri_too_long', 'a query that is too long' ],
+	[ [ $p{token}, undef, method => 'POST', body => 'x' x 65537 ], '413 payload_too_large', 'a body that is too large' ],
+	[ [ $p{token}, 'order=P-1', headers => { map { ("X-$_" => 'x') } 1 .. 70 } ], '431 headers_too_large', 'too many headers' ],
+	[ [ $p{token}, 'order=P-1', body => 'x' ], '400 bad_request', 'a GET with a body' ])
 {
 	is(pixel(@{ $case->[0] }), $case->[1], "pixel: $case->[2]");
 	is_image("$case->[2]: an image");
+}
+for my $path ("/p/$p{token}", "/p/$p{token}.gi", "/p/$p{token}.gif/x", "/p/$p{token}?x=.gif")
+{
+	my $other = $t->request('POST', $path, body => 'x' x 65537);
+	is("$other->{status} $other->{headers}{'content-type'}", '413 application/json', "$path is no pixel");
 }
 is($t->sql("SELECT count(*), count(click_id) FROM postback.event"), '3|3', 'events by pixels have the click of the cookie');
 
