@@ -88,8 +88,8 @@ is_acceptable_type(const HttpRequest *request)
 {
 	PbSlice		type = request->field[HTTP_CONTENT_TYPE];
 
-	if (type.data == NULL)
-		return request->body.len == 0;
+	if (request->body.len == 0)
+		return true;
 	type.len = pb_slice_find(type, ';', 0);
 	while (type.len > 0 && (type.data[type.len - 1] == ' ' || type.data[type.len - 1] == '\t'))
 		type.len--;

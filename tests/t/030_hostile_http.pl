@@ -327,6 +327,8 @@ for my $type ('text/plain', 'application/jsonx', 'application/x-www-form-urlenco
 	is($reply->{json}{code}, 'unsupported_media_type', 'its code');
 }
 is($t->request('POST', $path, body => 'order=NEVER&value=1')->{status}, 415, 'a body of no type: 415');
+is($t->request('POST', "$path?order=EMPTY&value=1", body => '', headers => { 'Content-Type' => 'text/plain; charset=utf-8' })->{status}, 200,
+	'no body is of any type: HTTP libraries name one');
 is(receipts('NEVER'), 0, 'none of these was run');
 
 # ---- slow clients ----
