@@ -28,7 +28,8 @@ read_pair(Call *item, PbSlice name, PbSlice value)
 	PbParameter parameter = parameter_of(item->token, pb_slice_trim(name));
 	const char *canonical;
 
-	if (parameter == PB_P_UNKNOWN || (item->code != PB_OK && parameter != PB_P_ORDER))
+	/* A signature has been looked at where there is a secret, and is somebody else's where there is none. */
+	if (parameter == PB_P_UNKNOWN || parameter == PB_P_SIG || (item->code != PB_OK && parameter != PB_P_ORDER))
 		return;
 	canonical = pb_parameter_name(parameter);
 	value = pb_slice_trim(value);

@@ -337,6 +337,12 @@ INSERT INTO cases (query, want) VALUES
     ('order=SIG-3&value=4999',               '401 bad_signature sig'),
     ('order=SIG-3',                          '401 bad_signature sig');
 SELECT * FROM pg_temp.differences(:'signed');
+-- without a secret it is somebody else's parameter
+INSERT INTO cases (query, want) VALUES
+    ('order=SIG-5&value=1&sig=' || repeat('x', 344),                '200 created 1 EUR'),
+    ('order=SIG-6&value=1&sig=a&SIG=b',                             '200 created 1 EUR'),
+    ('sig=%FF%00&order=SIG-7&value=1',                              '200 created 1 EUR');
+SELECT * FROM pg_temp.differences(:'token');
 SELECT k.what, pg_temp.answer(r) AS answer
 FROM (VALUES ('in the query', 'sig=c1985ee4957fea5bccafc70e09b745d1040943d88f2d95c7b1d4842e3d921e38', 'order=SIG-3&value=4999', NULL),
              ('in the header', NULL, 'order=SIG-4&value=1', '8f25d7b9277995c72139616759d751c186c267c864f35d8f74b034a8bda0bb5f'),

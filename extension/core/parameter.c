@@ -51,7 +51,7 @@ static const struct
 	[PB_P_TEST] = {{NAME("test")}, 16,
 	"`1` or `true` marks a test order; so do an order beginning with `TEST-` and a test token"},
 	[PB_P_SIG] = {{NAME("sig")}, 128,
-	"signature, for tokens with an HMAC secret"},
+	"signature, for tokens with an HMAC secret; others do not look at it"},
 	[PB_P_UNKNOWN] = {{NAME("")}, 0, ""},
 };
 
