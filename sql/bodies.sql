@@ -83,7 +83,25 @@ INSERT INTO cases (body, want) SELECT k, '400 bad_json' FROM unnest(ARRAY[
 ","value":1}', '{"order":"J-\u12","value":1}', '{"order":"J-\u', '{"order":"J-\', '{"order":"J-\x","value":1}', '{<FF>}', '{<NUL>}', '<FF>',
     'order=J-40&value=1']) k;
 SELECT * FROM pg_temp.differences(:'token', 'application/json');
--- explain() shows such bytes
+
+-- multipart/form-data: values as they are, whatever their part says of itself
+INSERT INTO cases (body, want)
+SELECT replace(replace(k.body, '<', E'--B\nContent-Disposition: form-data; name='), '>', E'\n\n'), k.want
+FROM (VALUES
+    (E'<"order">M-1\n<"value">4999\n--B--\n',                '200 created M-1 4999'),
+    (E'<order>M-2\n<VALUE>1\n--B--',                         '200 created M-2 1'),
+    (E'<"order"; filename="a.txt"\nContent-Type: text/plain>M-3\n<"value">1\n<"x"; filename="y">\n--\n--\n--B--\n', '200 created M-3 1'),
+    (E'<"order">M%2D4+\n<"value">1\n--B--\n',                '200 created M%2D4+ 1'),
+    (E'<"order"> M-5 \n<"order_id">M-5\n<"value">1\n<"goal">\n--B--\n', '200 created M-5 1'),
+    (E'<"order">M-6\n<"order">M-7\n<"value">1\n--B--\n',     '400 ambiguous_parameter order'),
+    (E'\n<"order">M-8\n<"value">1\n--B--\nbye',              '200 created M-8 1'),
+    (E'--B--\n',                                             '400 missing_parameter order'),
+    (E'<"order">M-9\n<"value">1\n',                          '400 bad_encoding'),
+    (E'--B\n\nM-9\n--B--\n',                                 '400 bad_encoding'),
+    ('order=M-9&value=1',                                    '400 bad_encoding')) AS k (body, want);
+SELECT * FROM pg_temp.differences(:'token', 'multipart/form-data; boundary="B"');
+
+-- explain() shows bytes that are no text
 SELECT e.step, e.detail, e.outcome
 FROM postback.receipt r CROSS JOIN LATERAL postback.explain(r.id) e
 WHERE r.brand_id = :'brand' AND r.order_ref = 'J-31' AND e.step = 'parameter';

@@ -117,6 +117,12 @@ find_delimiter(PbSlice s, PbSlice boundary)
 	return s.len;
 }
 
+static bool
+begins_with_boundary(PbSlice s, PbSlice boundary)
+{
+	return s.len >= boundary.len + 4 && s.data[0] == '-' && s.data[1] == '-' && memcmp(s.data + 2, boundary.data, boundary.len) == 0;
+}
+
 PbMultipart
 pb_multipart_next(PbSlice *rest, PbSlice boundary, PbSlice *name, PbSlice *value)
 {
@@ -124,12 +130,22 @@ pb_multipart_next(PbSlice *rest, PbSlice boundary, PbSlice *name, PbSlice *value
 	size_t		head_end;
 	size_t		value_end;
 
-	if (boundary.len == 0 || boundary.len > 70 || s.len < boundary.len + 4 ||
-		s.data[0] != '-' || s.data[1] != '-' || memcmp(s.data + 2, boundary.data, boundary.len) != 0)
+	if (boundary.len == 0 || boundary.len > 70)
 		return PB_MULTIPART_BAD;
+	if (!begins_with_boundary(s, boundary))
+	{
+		/* What stands before the first boundary is nobody's (RFC 2046, 5.1.1): a line end, or a notice for old mail readers. */
+		size_t		preamble_end = find_delimiter(s, boundary);
+
+		if (preamble_end == s.len || !begins_with_boundary(from(s, preamble_end + 2), boundary))
+			return PB_MULTIPART_BAD;
+		s = from(s, preamble_end + 2);
+	}
 	s = from(s, boundary.len + 2);
 	if (s.data[0] == '-' && s.data[1] == '-')
 		return PB_MULTIPART_END;
+	while (s.len > 2 && is_blank(s.data[0]))
+		s = from(s, 1);
 	if (s.data[0] != '\r' || s.data[1] != '\n')
 		return PB_MULTIPART_BAD;
 	s = from(s, 2);

@@ -56,6 +56,22 @@ empty_value(void **state)
 	assert_int_equal(pb_multipart_next(&rest, PB_LITERAL("b"), &name, &value), PB_MULTIPART_END);
 }
 
+/* RFC 2046, 5.1.1: a preamble, blanks behind a boundary, an epilogue. */
+static void
+what_is_nobodys(void **state)
+{
+	PbSlice rest = PB_LITERAL("\r\nThis is a message in MIME.\r\n--c\r\n"
+							  "--b \t\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n--b--\r\nThe end.\r\n--b\r\n");
+	PbSlice name;
+	PbSlice value;
+
+	(void) state;
+	assert_int_equal(pb_multipart_next(&rest, PB_LITERAL("b"), &name, &value), PB_MULTIPART_PART);
+	assert_slice(name, "a");
+	assert_slice(value, "x");
+	assert_int_equal(pb_multipart_next(&rest, PB_LITERAL("b"), &name, &value), PB_MULTIPART_END);
+}
+
 static void
 malformed_bodies(void **state)
 {
@@ -70,6 +86,10 @@ malformed_bodies(void **state)
 		"--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx",
 		"--b\r\nContent-Disposition: form-data; name=\"a\"\r\nx\r\n--b--",
 		"--bContent-Disposition: form-data; name=\"a\"\r\n\r\nx\r\n--b--",
+		"x--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nx\n--b--",
+		"x\r\n--b",
+		"--b ",
+		"--b  \r",
 	};
 
 	(void) state;
@@ -104,6 +124,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(two_fields),
 		cmocka_unit_test(empty_value),
+		cmocka_unit_test(what_is_nobodys),
 		cmocka_unit_test(malformed_bodies),
 		cmocka_unit_test(boundary_of_a_content_type),
 	};
