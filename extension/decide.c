@@ -815,7 +815,8 @@ decide_known(Order *order, Call *item, Live *live)
 	facts.test = live->now->test;
 	facts.unpriced = !live->now->priced;
 	decision = pb_decide(&facts);
-	if (decision.action == PB_DO_DUPLICATE)
+	/* A partial's value in another currency is never equal. */
+	if (decision.action == PB_DO_DUPLICATE && !(other_currency && item->sent == PB_SENT_PARTIAL))
 	{
 		item->result = PB_RESULT_DUPLICATE;
 		if (other_currency || (facts.has_value && facts.value != live->now->value))

@@ -95,6 +95,8 @@ my @cells = (
 	[ 'pending', 'status=partial&value=0', '200 adjusted', 'pending 0 0 0', 'to_0' ],
 	[ 'pending', 'status=partial&value=1000', '200 duplicate', 'pending 1000 100 35' ],
 	[ 'pending', 'status=partial&value=1001', '422 value_above_current value', 'pending 1000 100 35' ],
+	[ 'pending', 'status=partial&value=1000&currency=USD', '422 currency_mismatch currency', 'pending 1000 100 35' ],
+	[ 'pending', 'status=partial&value=400&currency=USD', '422 currency_mismatch currency', 'pending 1000 100 35' ],
 	[ 'pending', 'status=partial', '400 missing_parameter value', 'pending 1000 100 35' ],
 
 	# approved
