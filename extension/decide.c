@@ -696,7 +696,22 @@ item_park(Order *order, const Call *item, const Conversion *unpriced)
 	return true;
 }
 
-/* Says why, and what to do; kept: a follow-up that comes too early was parked. */
+/* A follow-up that comes too early; kept: it was parked; other_goals: the order is known, only not with this goal. */
+static void
+refuse_unknown(Call *item, bool kept, bool other_goals)
+{
+	PbSlice		ref = item->p[PB_P_ORDER];
+	PbSlice		goal = item->p[PB_P_GOAL];
+	const char *what = psprintf("order \"%.*s\"", (int) ref.len, ref.data);
+
+	if (other_goals)
+		what = psprintf("%s with goal \"%.*s\"", what, (int) goal.len, goal.data);
+	item_refuse(item, PB_UNKNOWN_ORDER, "order",
+				kept ? "%s is not known yet; kept for 24 hours and applied if it arrives: send the order as new"
+				: "%s is not known yet, and enough is kept for it: send the order as new, then this again", what);
+}
+
+/* Says why, and what to do; kept: an approval that comes before its price was parked. */
 static void
 refuse_by_decision(Call *item, PbDecision decision, const Conversion *c, bool kept)
 {
@@ -704,12 +719,6 @@ refuse_by_decision(Call *item, PbDecision decision, const Conversion *c, bool ke
 
 	switch (decision.code)
 	{
-		case PB_UNKNOWN_ORDER:
-			item_refuse(item, PB_UNKNOWN_ORDER, "order",
-						kept ? "order \"%.*s\" is not known yet; kept for 24 hours and applied if it arrives: send the order as new"
-						: "order \"%.*s\" is not known yet, and enough is kept for it: send the order as new, then this again",
-						(int) ref.len, ref.data);
-			break;
 		case PB_LOCKED:
 			item_refuse(item, PB_LOCKED, "status", "order \"%.*s\" is %s and its status locked; only the network can change it: ask there",
 						(int) ref.len, ref.data, pb_state_name(c->status));
@@ -752,9 +761,14 @@ decide_unknown(Order *order, Call *item, TimestampTz now)
 		facts.unpriced = !created->priced;
 	}
 	decision = pb_decide(&facts);
-	if (decision.action == PB_DO_PARK || decision.action == PB_DO_REFUSE || created == NULL)
+	if (decision.action == PB_DO_PARK)
 	{
-		refuse_by_decision(item, decision, NULL, decision.action == PB_DO_PARK && item_park(order, item, NULL));
+		refuse_unknown(item, item_park(order, item, NULL), order->live_count > 0);
+		return;
+	}
+	if (decision.action == PB_DO_REFUSE || created == NULL)
+	{
+		refuse_by_decision(item, decision, NULL, false);
 		return;
 	}
 	item_warn(item, item->source.warning);

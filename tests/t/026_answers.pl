@@ -113,6 +113,7 @@ my @refusals = (
 	[ 'token_revoked', 403, undef, qr/ask for a new one/, [ 'GET', "/p/$revoked?order=R-1&value=1" ] ],
 	[ 'unknown_token', 404, undef, qr/check the postback URL/, [ 'GET', '/p/aaaaaaaa_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb?order=R-1&value=1' ] ],
 	[ 'unknown_order', 404, 'order', qr/kept for 24 hours.*send the order as new/, 'order=UNKNOWN&status=reversed' ],
+	[ 'unknown_order', 404, 'order', qr/order "PENDING" with goal "Upsell" is not known yet; kept for 24 hours/, 'order=PENDING&status=reversed&goal=Upsell' ],
 	[ 'unknown_link', 404, undef, qr/check the tracking URL/, [ 'GET', '/c/aaaaaaaa-nothing' ] ],
 	[ 'not_found', 404, undef, qr{postbacks go to /p/TOKEN}, [ 'GET', '/nothing' ] ],
 	[ 'method_not_allowed', 405, undef, qr/Allow says which/, [ 'DELETE', "/p/$p{token}?order=R-1&value=1" ] ],
