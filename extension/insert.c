@@ -27,6 +27,7 @@
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
 
+#include "compat.h"
 #include "insert.h"
 
 #define BUFFERED_MAX 256
@@ -227,17 +228,6 @@ fill_slot(Target *target, const InsertRows *rows, int row)
 	ExecStoreVirtualTuple(slot);
 }
 
-/* conflict NULL: a row with the same unique key is an error; else whether there is one, in any unique index. */
-static List *
-index_tuple(Target *target, ResultRelInfo *leaf, TupleTableSlot *slot, bool *conflict)
-{
-	return ExecInsertIndexTuples(leaf, slot, target->estate, false, conflict != NULL, conflict, NIL
-#if PG_VERSION_NUM >= 160000
-								 ,false
-#endif
-		);
-}
-
 /* Writes the rows that wait. The row at hand may still have its defaults in the memory per tuple, which stays as it is. */
 static void
 flush(Target *target)
@@ -255,7 +245,7 @@ flush(Target *target)
 		List	   *recheck = NIL;
 
 		if (indexed)
-			recheck = index_tuple(target, leaf, target->slots[i], NULL);
+			recheck = insert_index_tuples(leaf, target->slots[i], target->estate, false, NULL);
 		if (triggered)
 			ExecARInsertTriggers(target->estate, leaf, target->slots[i], recheck, target->capture);
 		ExecClearTuple(target->slots[i]);
@@ -391,18 +381,14 @@ insert_unless_exists(Target *target, TupleTableSlot *slot)
 		List	   *recheck;
 
 		ItemPointerSetInvalid(&slot->tts_tid);
-		if (!ExecCheckIndexConstraints(target->root, slot, target->estate, &other,
-#if PG_VERSION_NUM >= 180000
-									   &slot->tts_tid,
-#endif
-									   NIL))
+		if (!check_index_constraints(target->root, slot, target->estate, &other))
 		{
 			check_visible(target, &other);
 			return false;
 		}
 		token = SpeculativeInsertionLockAcquire(GetCurrentTransactionId());
 		table_tuple_insert_speculative(relation, slot, target->estate->es_output_cid, 0, NULL, token);
-		recheck = index_tuple(target, target->root, slot, &conflict);
+		recheck = insert_index_tuples(target->root, slot, target->estate, true, &conflict);
 		table_tuple_complete_speculative(relation, slot, token, !conflict);
 		SpeculativeInsertionLockRelease(GetCurrentTransactionId());
 		if (!conflict)

@@ -110,25 +110,17 @@ without_stoppers(PbSlice text)
 	return (PbSlice) {out, length};
 }
 
-#if PG_VERSION_NUM >= 160000
-#define CALLBACK_RETURN JsonParseErrorType
-#define CALLBACK_DONE return JSON_SUCCESS
-#else
-#define CALLBACK_RETURN void
-#define CALLBACK_DONE return
-#endif
-
-static CALLBACK_RETURN
+static JSON_CALLBACK
 object_start(void *state)
 {
 	Gathering  *gathering = state;
 
 	if (gathering->lex->lex_level == 0)
 		gathering->is_object = true;
-	CALLBACK_DONE;
+	JSON_CALLBACK_DONE;
 }
 
-static CALLBACK_RETURN
+static JSON_CALLBACK
 field_start(void *state, char *name, bool is_null)
 {
 	Gathering  *gathering = state;
@@ -136,7 +128,7 @@ field_start(void *state, char *name, bool is_null)
 	JsonMember *member;
 
 	if (gathering->lex->lex_level != 1 || !gathering->is_object)
-		CALLBACK_DONE;
+		JSON_CALLBACK_DONE;
 	if (gathering->count == gathering->capacity)
 	{
 		gathering->capacity *= 2;
@@ -146,21 +138,21 @@ field_start(void *state, char *name, bool is_null)
 	member->name = pb_slice(name);
 	member->text = (PbSlice) {NULL, 0};
 	member->nested = token == JSON_TOKEN_OBJECT_START || token == JSON_TOKEN_ARRAY_START;
-	CALLBACK_DONE;
+	JSON_CALLBACK_DONE;
 }
 
-static CALLBACK_RETURN
+static JSON_CALLBACK
 scalar(void *state, char *token, JsonTokenType type)
 {
 	Gathering  *gathering = state;
 	JsonMember *member;
 
 	if (gathering->lex->lex_level != 1 || gathering->count == 0)
-		CALLBACK_DONE;
+		JSON_CALLBACK_DONE;
 	member = &gathering->members[gathering->count - 1];
 	if (!member->nested && type != JSON_TOKEN_NULL)
 		member->text = pb_slice(token);
-	CALLBACK_DONE;
+	JSON_CALLBACK_DONE;
 }
 
 bool
@@ -175,11 +167,7 @@ json_members(PbSlice text, JsonMember **members, int *count)
 	text = without_stoppers(text);
 	gathering.capacity = 16;
 	gathering.members = palloc(sizeof(JsonMember) * gathering.capacity);
-#if PG_VERSION_NUM >= 170000
-	gathering.lex = makeJsonLexContextCstringLen(NULL, text.data, text.len, PG_UTF8, true);
-#else
-	gathering.lex = makeJsonLexContextCstringLen(unconstify(char *, text.data), (int) text.len, PG_UTF8, true);
-#endif
+	gathering.lex = json_lexer(text.data, text.len);
 	actions.semstate = &gathering;
 	actions.object_start = object_start;
 	actions.object_field_start = field_start;

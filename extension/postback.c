@@ -39,12 +39,8 @@ _PG_init(void)
 							   &postback_fallback_url, "", PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("postback.actor",
 							   "What history calls the maker of changes by plain UPDATE: sql or cron.",
-							   NULL, &postback_actor, "sql", PGC_USERSET, GUC_NO_SHOW_ALL, NULL, NULL, NULL);
-#if PG_VERSION_NUM >= 150000
+							   NULL, &postback_actor, "sql", PGC_USERSET, GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("postback");
-#else
-	EmitWarningsOnPlaceholders("postback");
-#endif
 }
 
 /* Fills buffer from the strong generator, or raises. */

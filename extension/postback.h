@@ -8,6 +8,7 @@
 #include "fmgr.h"
 #include "utils/timestamp.h"
 
+#include "compat.h"
 #include "core/slice.h"
 #include "core/ulid.h"
 
