@@ -80,7 +80,7 @@ CREATE TEMP VIEW catalogue AS
     UNION ALL
     SELECT 'constraint', format('%s of %s', k.conname, coalesce(r.name, t.typname)), k.oid::bigint, pg_get_constraintdef(k.oid) || CASE WHEN k.convalidated THEN '' ELSE ' NOT VALID' END
     FROM pg_constraint k LEFT JOIN relation r ON r.oid = k.conrelid LEFT JOIN pg_type t ON t.oid = k.contypid
-    WHERE k.connamespace = 'postback'::regnamespace
+    WHERE k.connamespace = 'postback'::regnamespace AND k.contype <> 'n' -- of 18, and said by the columns
     UNION ALL
     SELECT 'index', r.name, r.oid::bigint, concat_ws(' ', pg_get_indexdef(r.oid), CASE WHEN i.indisvalid THEN '' ELSE 'invalid' END)
     FROM relation r JOIN pg_index i ON i.indexrelid = r.oid
