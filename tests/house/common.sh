@@ -77,9 +77,17 @@ make_home()
 	fail "no folder for the user ${user:-$(id -un)} below ${TMPDIR:-/tmp} or /tmp"
 }
 
-# stage DIR: installs the build below DIR, never into the system.
+# extension_setting: the name of the setting by which this PostgreSQL finds extensions elsewhere, if it has one.
+extension_setting()
+{
+	"$bindir/postgres" --describe-config | sed -n 's/^\(extension_destdir\|extension_control_path\)	.*/\1/p' | sort -r | head -n 1
+}
+
+# stage DIR: installs the build below DIR, never into the system. A server that only knows its own folders is copied there
+# first, and bindir is then the copy's: PostgreSQL finds its files from where its programs are.
 stage()
 {
+	[ -n "$(extension_setting)" ] || copy_server "$1"
 	build install DESTDIR="$1" SBINDIR=/sbin UNITDIR=/units >"$1.log" 2>&1 || {
 		cat "$1.log" >&2
 		fail "could not install into $1"
@@ -88,16 +96,29 @@ stage()
 	chmod -R a+rX "$1"
 }
 
+copy_server()
+{
+	local prefix=${bindir%/bin} folder
+	for folder in "$bindir" "$("$PG_CONFIG" --sharedir)" "$("$PG_CONFIG" --pkglibdir)"; do
+		case $prefix:$folder in
+			/usr:* | /usr/local:*) ;;
+			*:"$prefix"/*) continue ;;
+		esac
+		fail "this PostgreSQL has neither extension_destdir (Debian's) nor extension_control_path (18), nor a prefix of its own that could be copied: it cannot load an extension that is not installed"
+	done
+	mkdir -p "$1$prefix"
+	cp -R "$prefix/." "$1$prefix"
+	bindir=$1$bindir
+}
+
 # extension_settings STAGE: the postgresql.conf lines that make a cluster find the staged extension.
 extension_settings()
 {
-	if "$bindir/postgres" --describe-config | grep -q '^extension_destdir	'; then
-		echo "extension_destdir = '$1'"
-	elif "$bindir/postgres" --describe-config | grep -q '^extension_control_path	'; then
-		echo "extension_control_path = '$1$("$PG_CONFIG" --sharedir):\$system'"
-	else
-		fail "this PostgreSQL has neither extension_destdir (Debian's) nor extension_control_path (18): it cannot load an extension that is not installed"
-	fi
+	case $(extension_setting) in
+		extension_destdir) echo "extension_destdir = '$1'" ;;
+		extension_control_path) echo "extension_control_path = '$1$("$PG_CONFIG" --sharedir):\$system'" ;;
+		*) return ;;
+	esac
 	echo "dynamic_library_path = '$1$("$PG_CONFIG" --pkglibdir):\$libdir'"
 }
 
