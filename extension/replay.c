@@ -82,9 +82,9 @@ receipt_load(const PbUlid *id, Call *item)
 	return true;
 }
 
-PG_FUNCTION_INFO_V1(postback_replay_call);
+PG_FUNCTION_INFO_V1(postback_replay);
 Datum
-postback_replay_call(PG_FUNCTION_ARGS)
+postback_replay(PG_FUNCTION_ARGS)
 {
 	PbUlid	   *id = PG_GETARG_ULID_P(0);
 	TupleDesc	desc;

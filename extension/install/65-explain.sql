@@ -867,7 +867,7 @@ The call has no address and no signature but the query''s: tokens that ask for a
 
 CREATE FUNCTION postback.replay_call(receipt postback.ulid) RETURNS postback.reply
     LANGUAGE C VOLATILE STRICT SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'postback_replay_call';
+    AS 'MODULE_PATHNAME', 'postback_replay';
 COMMENT ON FUNCTION postback.replay_call(postback.ulid) IS 'The call of replay()';
 
 CREATE FUNCTION postback.replay(receipt postback.ulid) RETURNS SETOF postback.explanation

@@ -119,6 +119,8 @@ ALTER TABLE postback.callback ADD FOREIGN KEY (brand_id, offer_id) REFERENCES po
 
 -- From here on made by "make upgrade-script".
 
+DROP ROUTINE postback.replay(postback.ulid);
+
 DROP ROUTINE postback.settle(text,postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]);
 
 SELECT pg_catalog.pg_extension_config_dump('postback.delivery_due_now', '');
@@ -1028,6 +1030,32 @@ END
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION postback.replay_call(receipt postback.ulid)
+ RETURNS postback.reply
+ LANGUAGE c
+ STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS '$libdir/postback', $function$postback_replay$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.replay(receipt postback.ulid)
+ RETURNS SETOF postback.explanation
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    answer postback.reply := postback.replay_call(receipt);
+BEGIN
+    IF answer.receipt_id IS NOT NULL OR answer.code IS DISTINCT FROM 'unknown_token' THEN
+        RETURN QUERY SELECT * FROM postback.explain(coalesce(answer.receipt_id, replay.receipt));
+    ELSE
+        RETURN NEXT ('token', 'it is gone', format('HTTP %s, %s', answer.http_status, answer.code))::postback.explanation;
+    END IF;
+END
+$function$
+;
+
 CREATE OR REPLACE FUNCTION postback.callback_figures(since interval, newest bigint)
  RETURNS TABLE(id postback.ulid, name text, enabled boolean, disabled_reason text, failing_since timestamp with time zone, attempts bigint, success_rate numeric, streak bigint, p50_ms integer, p99_ms integer, last_error text, last_error_at timestamp with time zone, last_success_at timestamp with time zone, queued bigint, delayed bigint, oldest_due timestamp with time zone)
  LANGUAGE sql
@@ -1466,6 +1494,18 @@ GRANT EXECUTE ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],te
 COMMENT ON ROUTINE postback.requeue(postback.ulid,timestamp with time zone,timestamp with time zone,text[]) IS 'Sends the callback''s finished deliveries of that time (from since until before until, when they were made) again that are in
 one of states (failed unless said otherwise); they keep their ids and get further attempts. Returns how many. What was too long
 to be rendered stays failed. Errors: invalid_parameter_value.';
+
+COMMENT ON ROUTINE postback.replay_call(postback.ulid) IS 'The call of replay()';
+
+REVOKE ALL ON ROUTINE postback.replay_call(postback.ulid) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+
+COMMENT ON ROUTINE postback.replay(postback.ulid) IS 'Makes the receipt''s call again, after a fix, with its token (a revoked or expired one is refused) and what its address and signature
+were worth then; returns what explain() says of it. Answers and writes as any call does; the new receipt has replay_of. Whether a click
+is in time is judged by when the call first came; terms, rates, codes and the hold by now. An accepted one again changes nothing but by
+what it says: idempotent.';
+
+REVOKE ALL ON ROUTINE postback.replay(postback.ulid) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+GRANT EXECUTE ON ROUTINE postback.replay(postback.ulid) TO postback_operator;
 
 COMMENT ON ROUTINE postback.delay_misfits(postback.ulid[]) IS 'Of deliveries whose delay is over, those whose callback would not fire any more on their conversion as it is now, by the
 conditions that decided on them, or on another status; and why. Likewise of events and clicks. claim() skips them';
