@@ -5,10 +5,13 @@
  */
 #include "postgres.h"
 
+#include <sys/socket.h>
+
 #include "common/hmac.h"
 #include "common/sha2.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/inet.h"
 #include "utils/timestamp.h"
 
 #include "core/address.h"
@@ -44,6 +47,19 @@ address_text(Datum remote)
 	text	   *host = DatumGetTextPP(DirectFunctionCall1(network_host, remote));
 
 	return text_slice(host);
+}
+
+/* The address of a visitor, as it is hashed: an IPv4 one within an IPv6 one (::ffff:192.0.2.1) is the same visitor's. */
+PbSlice
+visitor_text(Datum remote)
+{
+	static const unsigned char mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
+	inet	   *address = DatumGetInetPP(remote);
+	const unsigned char *bytes = ip_addr(address);
+
+	if (ip_family(address) == PGSQL_AF_INET6 && memcmp(bytes, mapped, sizeof(mapped)) == 0)
+		return pb_slice(psprintf("%d.%d.%d.%d", bytes[12], bytes[13], bytes[14], bytes[15]));
+	return address_text(remote);
 }
 
 static void
@@ -131,7 +147,7 @@ find_promo_codes(Call **items, int count)
 }
 
 /* The hash of the address that the call names by ip; false if it names none.  What is no address matches none. */
-static bool
+bool
 narrowing_address(const Call *item, int64 *hash)
 {
 	PbSlice		ip = item->p[PB_P_IP];
@@ -140,7 +156,7 @@ narrowing_address(const Call *item, int64 *hash)
 	if (ip.data == NULL)
 		return false;
 	if (pb_address_parse(ip, &address))
-		ip = address_text(DirectFunctionCall1(inet_in, CStringGetDatum(pnstrdup(ip.data, ip.len))));
+		ip = visitor_text(DirectFunctionCall1(inet_in, CStringGetDatum(pnstrdup(ip.data, ip.len))));
 	*hash = address_hash(item->token->brand->address_key, ip);
 	return true;
 }

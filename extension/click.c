@@ -313,7 +313,7 @@ click_hash(Click *click)
 	if (!click->has_remote)
 		return;
 	click->has_address_hash = true;
-	click->address_hash = address_hash(key, address_text(click->remote));
+	click->address_hash = address_hash(key, visitor_text(click->remote));
 	visitor = hash_combine64(hash_combine64((uint64) click->address_hash, (uint64) click->agent_hash),
 							 hash_bytes_extended((const unsigned char *) click->link->code.data,
 												 (int) click->link->code.len, 0));

@@ -192,6 +192,8 @@ extern void batch_price(Call **items, int count, TimestampTz now);
 extern void terms_load(Conversion *const *conversions, int count, const Terms **terms);
 extern int64 address_hash(PbSlice key, PbSlice text);
 extern PbSlice address_text(Datum remote);
+extern PbSlice visitor_text(Datum remote);
+extern bool narrowing_address(const Call *item, int64 *hash);
 
 /* decide.c */
 extern void batch_decide(Batch *batch);

@@ -240,6 +240,8 @@ put_value(const Call *item, PbSlice currency, Datum *values, bool *nulls)
 static void
 put_request(Call *item, PbSlice currency, Datum *values, bool *nulls)
 {
+	int64		hash;
+
 	put_parameter(item, PB_P_ORDER, REQUEST_ORDER, values, nulls);
 	put_parameter(item, PB_P_EVENT, REQUEST_EVENT, values, nulls);
 	put_parameter(item, PB_P_GOAL, REQUEST_GOAL, values, nulls);
@@ -256,9 +258,9 @@ put_request(Call *item, PbSlice currency, Datum *values, bool *nulls)
 	if (!item->is_event)
 		values[REQUEST_ASKS] = shown(pb_slice(pb_sent_name(item->sent)), &nulls[REQUEST_ASKS]);
 	put_value(item, item->currency.data != NULL ? item->currency : currency, values, nulls);
-	if (!nulls[REQUEST_IP])
+	if (narrowing_address(item, &hash))
 	{
-		values[REQUEST_ADDRESS_HASH] = Int64GetDatum(address_hash(item->token->brand->address_key, item->p[PB_P_IP]));
+		values[REQUEST_ADDRESS_HASH] = Int64GetDatum(hash);
 		nulls[REQUEST_ADDRESS_HASH] = false;
 	}
 }

@@ -201,11 +201,18 @@ INSERT INTO narrowing (query, want) VALUES
     ('ip=192.0.2.3',                                                       'none'),
     ('ip=2001:db8::1',                                                     'last_click third'),
     ('ip=2001:DB8:0:0::0001',                                              'last_click third'),
+    ('ip=::ffff:192.0.2.2',                                                'last_click second'),
+    ('ip=::FFFF:C000:0202',                                                'last_click second'),
     ('ip=192.0.2.2&offer_id=' || :'offer2',                                'none'),
     ('click_id=nonsense',                                                  'none bad_click_id'),
     ('click_id=' || :'other_click',                                        'none unknown_click_id'),
     ('offer_id=&publisher_id=&ip=&click_id=',                              'last_click third');
 SELECT n.query, n.want, g.got FROM narrowing n CROSS JOIN LATERAL pg_temp.goes_to(:'last_token', n.query) g (got) WHERE g.got IS DISTINCT FROM n.want;
+
+-- explain compares addresses however they are spelled: "first" and "again" are of this one
+SELECT receipt_id AS spelling FROM postback.receive(:'last_token', 'order=SPELLING&value=1000&ip=::FFFF:192.0.2.1') \gset
+SELECT c.sub_id, regexp_replace(x.outcome, 'chosen: .*', 'chosen') AS outcome FROM postback.explain(:'spelling') x
+JOIN postback.click c ON x.detail LIKE 'clk_' || c.id || '%' WHERE x.step = 'last click' ORDER BY c.id;
 
 -- windows: the brand's, an offer's own, and the least age
 UPDATE postback.offer SET min_click_age = '1 hour' WHERE id = :'offer2';
