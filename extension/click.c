@@ -3,6 +3,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "executor/spi.h"
@@ -169,17 +171,42 @@ links_load(const Click *clicks, int count, int *link_count)
 	return links;
 }
 
+/* May the byte stand in a URL as it is, by RFC 3986, 2?  A % only if it begins a percent-encoded byte. */
+static bool
+url_byte_stays(PbSlice url, size_t at)
+{
+	switch (url.data[at])
+	{
+		case '%':
+			return at + 2 < url.len && isxdigit((unsigned char) url.data[at + 1]) && isxdigit((unsigned char) url.data[at + 2]);
+		case '<':
+		case '>':
+		case '^':
+		case '`':
+		case '{':
+		case '|':
+		case '}':
+			return false;
+		default:
+			return pb_url_byte_ok(url.data[at]);
+	}
+}
+
 /* Appends a part of a URL as set up; what may not stand in one is percent-encoded. */
 static void
 append_url(StringInfo text, PbSlice part)
 {
+	size_t		start = 0;
+
 	for (size_t i = 0; i < part.len; i++)
 	{
-		if (pb_url_byte_ok(part.data[i]))
-			appendStringInfoChar(text, part.data[i]);
-		else
-			appendStringInfo(text, "%%%02X", (unsigned char) part.data[i]);
+		if (url_byte_stays(part, i))
+			continue;
+		appendBinaryStringInfo(text, part.data + start, (int) (i - start));
+		appendStringInfo(text, "%%%02X", (unsigned char) part.data[i]);
+		start = i + 1;
 	}
+	appendBinaryStringInfo(text, part.data + start, (int) (part.len - start));
 }
 
 static PbSlice

@@ -28,13 +28,21 @@ INSERT INTO landing VALUES
     ('https://shop.example/a?b=%7Bclick_id%7D',       'https://shop.example/a?b=%7Bclick_id%7D&click_id=ID'),
     ('https://shop.example/a?x={click_id}',           'https://shop.example/a?x=ID'),
     ('https://shop.example/{click_id}/a?b=c#top',     'https://shop.example/ID/a?b=c#top'),
-    ('https://shop.example/a?x={click_id}&y={click_id}&z', 'https://shop.example/a?x=ID&y=ID&z');
+    ('https://shop.example/a?x={click_id}&y={click_id}&z', 'https://shop.example/a?x=ID&y=ID&z'),
+    ('https://shop.example/a|b?t={title}&q=<a>^`',    'https://shop.example/a%7Cb?t=%7Btitle%7D&q=%3Ca%3E%5E%60&click_id=ID'),
+    ('https://shop.example/%7Eme?off=50%&x=%4&y=%zz&z=%', 'https://shop.example/%7Eme?off=50%25&x=%254&y=%25zz&z=%25&click_id=ID');
 SELECT l.url, l.want, replace(r.location, 'clk_' || r.click_id, 'ID') AS got
 FROM landing l
 CROSS JOIN LATERAL postback.create_offer(:'brand', 'Landing', l.url) o (id)
 CROSS JOIN LATERAL postback.create_link(o.id, :'publisher') k
 CROSS JOIN LATERAL postback.click(k.code) r
 WHERE replace(r.location, 'clk_' || r.click_id, 'ID') IS DISTINCT FROM l.want;
+
+-- one header field must hold the address
+SELECT postback.create_offer(:'brand', 'Long', rpad('https://shop.example/', 4097, 'x'));
+SELECT postback.create_brand('Long', 'EUR', fallback_url => rpad('https://shop.example/', 4097, 'x'));
+SELECT outcome, octet_length(location) FROM postback.create_offer(:'brand', 'Long', rpad('https://shop.example/', 4096, 'x')) o (id)
+CROSS JOIN LATERAL postback.create_link(o.id, :'publisher') k CROSS JOIN LATERAL postback.click(k.code);
 
 -- what is kept: the tracking values, whole to 1,024 bytes
 CREATE FUNCTION pg_temp.kept(click_id postback.ulid) RETURNS TABLE (sub_id text, external_transaction_id text, subs text[], truncated boolean) LANGUAGE sql AS $$

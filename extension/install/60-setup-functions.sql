@@ -21,6 +21,13 @@ COMMENT ON FUNCTION postback.check_text(text, text) IS 'Refuses a parameter that
 CREATE FUNCTION postback.check_url(parameter text, value text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF octet_length(value) > 4096 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('%s is %s bytes long', parameter, octet_length(value)),
+            DETAIL = pg_catalog.format('Parameter %s may have up to 4096 bytes: it is sent to each visitor in one header field.', parameter),
+            HINT = 'Shorten it.';
+    END IF;
     IF value ~* '^https?://[^/?#@[:space:]{}]+([/?#][^[:space:]]*)?$' THEN
         RETURN;
     END IF;
@@ -31,7 +38,7 @@ BEGIN
         HINT = 'Write it out: https://shop.example/landing';
 END
 $$;
-COMMENT ON FUNCTION postback.check_url(text, text) IS 'Refuses what is not an absolute http or https URL';
+COMMENT ON FUNCTION postback.check_url(text, text) IS 'Refuses what is not an absolute http or https URL of up to 4096 bytes';
 
 CREATE FUNCTION postback.check_period(parameter text, value interval) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
