@@ -204,6 +204,16 @@ read_form(Framing *f, unsigned char c)
 	return f->state != AUTHORITY || read_authority(f, c);
 }
 
+/* Takes note of whether this byte of the target continues FRAMING_CLICK. */
+static void
+look_for_click(Framing *f, unsigned char c)
+{
+	static const char prefix[] = FRAMING_CLICK;
+
+	if (f->target_bytes < sizeof(prefix) - 1)
+		f->is_click = (f->target_bytes == 0 || f->is_click) && c == (unsigned char) prefix[f->target_bytes];
+}
+
 static bool
 read_target(Framing *f, const FramingLimits *limits, char *at)
 {
@@ -219,7 +229,8 @@ read_target(Framing *f, const FramingLimits *limits, char *at)
 	}
 	if (!is_target_byte(c))
 		return refuse(f, 400, "malformed request target");
-	if (++f->target_bytes > limits->target)
+	look_for_click(f, c);
+	if (++f->target_bytes > (f->is_click ? limits->click_target : limits->target))
 		return refuse(f, 414, "the request target is too long");
 	if (c == '?' && !f->query_marked)
 	{

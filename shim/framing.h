@@ -22,9 +22,13 @@
 #define FRAMING_MARK '\x01'
 #define FRAMING_COOKIE "cooki\x01"
 
+/* What the target of a click begins with: its tracking values may be long. */
+#define FRAMING_CLICK "/c/"
+
 typedef struct FramingLimits
 {
 	uint32_t	target;			/* bytes of request target */
+	uint32_t	click_target;	/* of one that begins with FRAMING_CLICK; no less than target */
 	uint32_t	head;			/* bytes of request line and header fields, line ends included */
 	uint32_t	fields;			/* header fields */
 	uint32_t	body;			/* bytes of body */
@@ -41,6 +45,7 @@ typedef struct Framing
 	bool		http_1_0;
 	bool		has_body_method;	/* the method may have a body */
 	bool		query_marked;
+	bool		is_click;
 	bool		blank_skipped;
 	uint32_t	target_bytes;
 	uint32_t	path_end;		/* the last four bytes of the path, as far as it has come, the last one lowest */

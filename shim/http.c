@@ -146,6 +146,7 @@ struct HttpPrepared
 
 static const FramingLimits limits = {
 	.target = HTTP_TARGET_LIMIT,
+	.click_target = HTTP_CLICK_LIMIT,
 	.head = HTTP_HEAD_LIMIT,
 	.fields = HTTP_FIELD_LIMIT,
 	.body = HTTP_BODY_LIMIT

@@ -24,6 +24,7 @@
 #include "loop.h"
 
 #define HTTP_TARGET_LIMIT 8192	/* bytes of request target; beyond: 414 */
+#define HTTP_CLICK_LIMIT 13312	/* of a click's: twelve tracking values of 1,024 bytes, and their names */
 #define HTTP_HEAD_LIMIT 14336	/* bytes of request line and headers; beyond: 431 */
 #define HTTP_FIELD_LIMIT 64		/* header fields; beyond: 431 */
 #define HTTP_BODY_LIMIT 65536	/* bytes of body; beyond: 413 */

@@ -14,7 +14,7 @@ is_ascii(char c)
 void
 text_add_encoded(DbArguments *arguments, int index, PbSlice part)
 {
-	char		encoded[3 * HTTP_TARGET_LIMIT];
+	char		encoded[3 * HTTP_CLICK_LIMIT];
 	PbOut		out = pb_out(encoded, sizeof(encoded));
 
 	if (pb_utf8_valid(part))

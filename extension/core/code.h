@@ -35,7 +35,7 @@
 	X(PB_AMBIGUOUS_ORDER, "ambiguous_order", 409, "the order has several goals; name one") \
 	X(PB_UNPRICED, "unpriced", 409, "the approval is kept and applied when there is a price") \
 	X(PB_PAYLOAD_TOO_LARGE, "payload_too_large", 413, "a body of more than 64 KB") \
-	X(PB_URI_TOO_LONG, "uri_too_long", 414, "a request target of more than 8 KB") \
+	X(PB_URI_TOO_LONG, "uri_too_long", 414, "a request target of more than 8 KB, a click's of more than 13 KB") \
 	X(PB_UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", 415, "a body that is no form, multipart form or JSON") \
 	X(PB_VALUE_ABOVE_CURRENT, "value_above_current", 422, "a partial can only lower the value") \
 	X(PB_VALUE_MISMATCH, "value_mismatch", 422, "an approval must carry the current value or none") \

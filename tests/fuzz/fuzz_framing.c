@@ -8,7 +8,7 @@
 
 #include "framing.h"
 
-static const FramingLimits limits = {.target = 100, .head = 400, .fields = 8, .body = 64};
+static const FramingLimits limits = {.target = 100, .click_target = 200, .head = 400, .fields = 8, .body = 64};
 
 #define REQUESTS_MAX 32
 
@@ -110,7 +110,7 @@ request_line(PbSlice line, Head *head)
 		head->bodiless = head->bodiless || pb_slice_equal(method, pb_slice(bodiless[i]));
 	head->http_1_0 = pb_slice_equal(part(line, second + 1, line.len), PB_LITERAL("HTTP/1.0"));
 	return method.len > 0 && method.len <= 17 && only(method, TOKEN) &&
-		target.len <= limits.target && is_target(target) && no_controls(target, false) &&
+		target.len <= (find(target, FRAMING_CLICK, 0) == 0 ? limits.click_target : limits.target) && is_target(target) && no_controls(target, false) &&
 		(head->http_1_0 || pb_slice_equal(part(line, second + 1, line.len), PB_LITERAL("HTTP/1.1")));
 }
 

@@ -49,6 +49,16 @@ is($reply->{headers}{'cache-control'}, 'no-store', 'no redirect is cached');
 like(visit($p{link}, 'X-Forwarded-Proto' => 'https')->{headers}{'set-cookie'}, qr/; SameSite=Lax; Secure$/, 'behind TLS it is Secure');
 like(visit($placed)->{headers}{location}, qr{^http://shop\.example/clk_\w{26}/x\?b=c#d$}, 'the click id stands where the URL has {click_id}');
 
+# All tracking values are kept whole up to 1,024 bytes each, together too; a longer one is cut, and the click no less one.
+
+my @names = (qw(sub_id external_transaction_id), map { "sub$_" } 1 .. 10);
+$reply = $t->request('GET', "/c/$p{link}?" . join '&', map { "$_=" . substr("$_.", 0, 1) x 1024 } @names);
+is($reply->{status}, 302, 'twelve tracking values of 1,024 bytes are a click');
+is($t->sql('SELECT octet_length(sub_id), octet_length(external_transaction_id), (SELECT string_agg(DISTINCT octet_length(s)::text, \',\') FROM unnest(subs) s), '
+	  . 'cardinality(subs), truncated FROM postback.click ORDER BY id DESC LIMIT 1'), '1024|1024|1024|10|f', 'and kept whole');
+$reply = $t->request('GET', "/c/$p{link}?sub_id=" . 'x' x 13000);
+is("$reply->{status} " . $t->sql('SELECT octet_length(sub_id), truncated FROM postback.click ORDER BY id DESC LIMIT 1'), '302 1024|t', 'one of 13,000 is cut and marked');
+
 # Who is not a trusted proxy may say what he likes.
 
 my $untrusting = $t->serve;

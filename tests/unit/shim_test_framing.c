@@ -15,7 +15,14 @@
 
 #define LONGEST 1024
 
-static const FramingLimits limits = {.target = 100, .head = 400, .fields = 8, .body = 64};
+/* So many bytes: the limits of a target are 100, and 200 of a click's. */
+#define C(n) C##n
+#define C97 C90 "aaaaaaa"
+#define C100 C90 "aaaaaaaaaa"
+#define C90 C30 C30 C30
+#define C30 "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+
+static const FramingLimits limits = {.target = 100, .click_target = 200, .head = 400, .fields = 8, .body = 64};
 
 static const struct
 {
@@ -57,6 +64,11 @@ static const struct
 	"Host: a\r\n\r\n", 0, 1},
 	{"GET /aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa HTTP/1.1\r\n",
 	414, 0},
+	{"GET /c/" C(97) " HTTP/1.1\r\nHost: a\r\n\r\nGET /c/" C(97) C(100) " HTTP/1.1\r\nHost: a\r\n\r\n", 0, 2},
+	{"GET /c/" C(97) C(100) "a HTTP/1.1\r\n", 414, 0},
+	{"GET /a/" C(97) "a HTTP/1.1\r\n", 414, 0},
+	{"GET /c?" C(97) "a HTTP/1.1\r\n", 414, 0},
+	{"GET /c/ HTTP/1.1\r\nHost: a\r\n\r\nGET /" C(97) "aaa HTTP/1.1\r\n", 414, 1},
 	{"GET / HTTP/1.1\r\nHost: a\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\n\r\n", 0, 1},
 	{"GET / HTTP/1.1\r\nHost: a\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\nA:\r\n\r\n", 431, 0},
 };
