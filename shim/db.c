@@ -585,7 +585,8 @@ flush(DbConnection *connection)
 }
 
 /*
- * One round trip: what must be right, and this session's own settings.
+ * One round trip: what must be right, and this session's own settings.  What it
+ * found of synchronous_commit it keeps: a later change of the server's would make its 200s a lie.
  * client_connection_check_interval makes the server notice that we have closed a
  * connection whose call it is still working on (see DB_LOST in db.h).
  */
@@ -597,7 +598,7 @@ send_check(DbConnection *connection)
 
 	snprintf(sql, sizeof(sql),
 			 "SELECT pg_catalog.current_setting('fsync'), pg_catalog.current_setting('full_page_writes'),"
-			 " pg_catalog.current_setting('synchronous_commit'), postback.version(),"
+			 " pg_catalog.set_config('synchronous_commit', pg_catalog.current_setting('synchronous_commit'), false), postback.version(),"
 			 " pg_catalog.set_config('client_connection_check_interval', '500ms', false),"
 			 " CASE WHEN %d > 0 THEN pg_catalog.set_config('statement_timeout', '%dms', false) END,"
 			 " CASE WHEN %d > 0 THEN pg_catalog.set_config('lock_timeout', '%dms', false) END",
