@@ -13,6 +13,7 @@ my $t = PostbackTest->new;
 my %p = $t->programme;
 my %other = $t->programme(name => 'Other');
 my $styled = $t->sql("SELECT token FROM postback.issue_token('$p{brand}', 'styled', reply_style => 'always200')");
+my $limited = $t->sql("SELECT token FROM postback.issue_token('$p{brand}', 'limited', rate_limit => 1)");
 my $serve = $t->serve;
 
 # One pixel, as a browser asks for it; the answer as "status code".
@@ -54,7 +55,7 @@ is(attribution('P-1'), "click $id", 'the click is that of the cookie');
 is($t->sql("SELECT cookie FROM postback.receipt WHERE order_ref = 'P-1'"), "clk_$id", 'which the receipt keeps');
 is(pixel($p{token}, 'order=P-1&value=1000', cookie => $cookie), '200 duplicate', 'loaded again');
 is_image('an image too');
-is(pixel($p{token}, 'order=P-2&value=1000', cookie => "a=b; x_postback_click_$key=no; $cookie; postback_clicks=clk_0"), '200 created', 'among other cookies');
+is(pixel($p{token}, 'order=P-2&value=1000', cookie => "a=b; x_postback_click_$key=no; postback_click_${key}s=clk_0; postback_clic=no; $cookie; postback_click_=no"), '200 created', 'among other cookies');
 is(attribution('P-2'), "click $id", 'it is found');
 my $second = ($t->click($p{link})->{headers}{location} =~ /click_id=clk_(\w{26})/)[0];
 is(pixel($p{token}, "order=P-3&value=1000&click_id=clk_$second", cookie => $cookie), '200 created', 'with a click id of its own');
@@ -120,10 +121,20 @@ for my $path ("/p/$p{token}", "/p/$p{token}.gi", "/p/$p{token}.gif/x", "/p/$p{to
 	my $other = $t->request('POST', $path, body => 'x' x 65537);
 	is("$other->{status} $other->{headers}{'content-type'}", '413 application/json', "$path is no pixel");
 }
-is($t->sql("SELECT count(*), count(click_id) FROM postback.event"), '3|3', 'events by pixels have the click of the cookie');
+pixel($p{token}, 'order=P-1', method => 'DELETE');
+is($reply->{headers}{allow}, 'GET, POST', 'what is not allowed says what is');
+is($t->sql("SELECT count(*), count(*) FILTER (WHERE attribution = 'click' AND click_id = '$id') FROM postback.event"), '3|3', 'events by pixels have the click of the cookie');
+
+# What the daemon answers by itself says when to come again.
+my $count = 0;
+while (pixel($limited, 'order=L-1&value=1') !~ /^429/ && ++$count < 100) { }
+is("$reply->{status} $reply->{headers}{'x-postback-code'} $reply->{headers}{'retry-after'}", '429 rate_limited 1', 'too many calls for the token');
+is_image('an image as well');
+like($t->request('GET', '/metrics', port => $serve->{metrics})->{body}, qr/^postbackd_requests_total\{route="pixel",outcome="created"\} [1-9]/m, 'the metrics count pixels apart');
 
 $t->node->stop('immediate');
 is(pixel($p{token}, 'order=P-11&value=1'), '503 unavailable', 'without a database');
+is($reply->{headers}{'retry-after'}, 1, 'to be sent again');
 is_image('an image too');
 $t->node->start;
 $t->audit_ok;
