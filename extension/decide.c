@@ -578,6 +578,15 @@ live_revalue(Order *order, Live *live, int64 value, const PbUlid *receipt_id)
 	return true;
 }
 
+/* An approval that waits for a price goes with the conversion's reversal: what opens it again begins anew. */
+static void
+parked_forget(Order *order, const Conversion *c)
+{
+	for (int i = 0; i < order->parked_count; i++)
+		if (order->parked[i].for_ever && names_equal(order->parked[i].goal, c->goal))
+			order->parked[i].gone = true;
+}
+
 /* Applies a decided change to a conversion; returns PB_RESULT_NONE if nothing was done. */
 static PbResult
 action_apply(Order *order, Live *live, PbAction action, int64 value, PbSlice reason, PbSlice notice,
@@ -598,6 +607,7 @@ action_apply(Order *order, Live *live, PbAction action, int64 value, PbSlice rea
 			after->status = PB_REVERSED;
 			if (reason.data != NULL)
 				after->reason = reason;
+			parked_forget(order, after);
 			result = PB_RESULT_REVERSED;
 			break;
 		case PB_DO_ADJUST:
@@ -636,9 +646,11 @@ parked_apply(Order *order, Live *live, Call *item)
 			continue;
 		facts.test = live->now->test;
 		facts.unpriced = !live->now->priced;
-		if ((parked->currency.data == NULL || pb_slice_equal(parked->currency, live->now->currency)) &&
-			amount_read(parked->value, parked->amount, currency_exponent(live->now->currency),
-						&facts.has_value, &facts.value) == PB_OK)
+		/* What waits for a price was compared when it came; that the value was lowered since is no reason to drop it. */
+		if (parked->for_ever ||
+			((parked->currency.data == NULL || pb_slice_equal(parked->currency, live->now->currency)) &&
+			 amount_read(parked->value, parked->amount, currency_exponent(live->now->currency),
+						 &facts.has_value, &facts.value) == PB_OK))
 		{
 			decision = pb_decide(&facts);
 			if (decision.action == PB_DO_PARK)

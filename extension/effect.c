@@ -307,6 +307,26 @@ history_write(const Change *changes, int count)
 	rows_execute(rows);
 }
 
+/* Approvals that wait for a price go with a reversal: what opens the conversion again begins anew. */
+static void
+forget_parked(const Change *changes, int count)
+{
+	Rows	   *rows = rows_begin(ST_FORGET_PARKED, 8);
+
+	for (int i = 0; i < count; i++)
+	{
+		const Conversion *before = changes[i].before;
+
+		if (before == NULL || before->priced || before->status != PB_PENDING || changes[i].after->status != PB_REVERSED)
+			continue;
+		rows_next(rows);
+		put_ulid(rows, &before->brand_id);
+		put_slice(rows, before->order_ref);
+		put_slice(rows, before->goal);
+	}
+	rows_execute(rows);
+}
+
 /* Writes everything that the changes cause, in their order, within SPI. */
 void
 effects_write(const Change *changes, int count)
@@ -324,5 +344,6 @@ effects_write(const Change *changes, int count)
 	history_write(changes, count);
 	rows_execute(journal.ledger);
 	balances_write(journal.postings, journal.count);
+	forget_parked(changes, count);
 	deliveries_write(changes, count);
 }

@@ -232,6 +232,14 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"UPDATE postback.parked p SET goal = k.goal, expires_at = 'infinity'"
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (id, goal) WHERE p.id = k.id"
 	},
+	/* Approvals that wait for a price. */
+	[ST_FORGET_PARKED] = {
+		"u text[] text[]",
+		"DELETE FROM postback.parked p"
+		" USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS k (brand_id, order_ref, goal)"
+		" WHERE p.brand_id = k.brand_id AND p.order_ref = k.order_ref AND p.goal = k.goal COLLATE postback.nocase"
+		"   AND p.expires_at = 'infinity'"
+	},
 	[ST_EVENTS] = {
 		.table = "event",
 		.columns =

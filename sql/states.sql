@@ -161,12 +161,28 @@ FROM (VALUES (1, 'order=U-4&status=approved'), (2, 'order=U-4&value=1000&currenc
              (4, 'order=U-5&status=approved'), (5, 'order=U-5&value=1000&goal=Lead')) AS k (n, query)
 ORDER BY n;
 SELECT order_ref, status, expires_at FROM postback.parked WHERE brand_id = :'brand' AND order_ref LIKE 'U-%' ORDER BY id;
+-- one that named the value, which is lowered while it waits, is as good; a reversal is the end of it, whoever makes it, for its own goal alone
+SELECT n, query, pg_temp.answer(pg_temp.send(query)) AS answer, pg_temp.outcome(substring(query, 'order=([^&]*)')) AS outcome
+FROM (VALUES (1, 'order=U-6&value=1000&currency=PYG&status=approved'), (2, 'order=U-6&status=partial&value=400'),
+             (3, 'order=U-7&value=1000&currency=PYG'), (4, 'order=U-7&status=approved'), (5, 'order=U-7&status=reversed'),
+             (6, 'order=U-8&value=1000&currency=PYG&status=approved'), (7, 'order=U-9&value=1000&currency=PYG&status=approved'),
+             (8, 'order=U-10&value=1000&currency=PYG&goal=Lead&status=approved'), (9, 'order=U-10&value=1000&currency=PYG&goal=Sale&status=approved'),
+             (10, 'order=U-10&status=reversed&goal=lead')) AS k (n, query)
+ORDER BY n;
+UPDATE postback.conversion SET status = 'reversed' WHERE brand_id = :'brand' AND order_ref = 'U-8';
+SELECT pg_temp.answer(postback.reverse(c.id)) FROM postback.conversion c WHERE c.brand_id = :'brand' AND c.order_ref = 'U-9';
+SELECT r.outcome FROM postback.receive_batch('{1,2,3}', array_fill(:'token'::text, '{3}'), '{GET,GET,GET}',
+    ARRAY['order=U-11&value=1000&currency=PYG&click_id=' || :'click', 'order=U-11&status=approved', 'order=U-11&status=reversed'],
+    '{NULL,NULL,NULL}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}') r;
+SELECT order_ref, goal, count(*) FROM postback.parked WHERE brand_id = :'brand' AND order_ref IN ('U-7', 'U-8', 'U-9', 'U-10', 'U-11') GROUP BY 1, 2;
+SELECT count(pg_temp.answer(postback.reopen(c.id))) AS reopened FROM postback.conversion c
+WHERE c.brand_id = :'brand' AND c.order_ref IN ('U-7', 'U-8', 'U-9', 'U-11');
 SELECT postback.expire_parked() >= 0 AS expired;
 SELECT count(*) AS still_waiting FROM postback.parked WHERE brand_id = :'brand' AND order_ref = 'U-1';
 -- when the rate arrives all of them are priced, and the approvals that waited are made: 400 PYG are then 200.00 EUR, of which 10 % are 20.00
 -- and 35 % of those 7.00; 1000 PYG are 500.00
 SELECT postback.set_fx_rate('PYG', 'EUR', 0.5);
 SELECT postback.reprice_unpriced() >= 0 AS nothing_more;
-SELECT o AS order, regexp_replace(pg_temp.outcome(o), ' history.*? ?(parked|$)', ' \1') AS outcome FROM unnest('{U-1,U-3,U-4,U-5,P-7}'::text[]) AS o;
+SELECT o AS order, regexp_replace(pg_temp.outcome(o), ' history.*? ?(parked|$)', ' \1') AS outcome FROM unnest('{U-1,U-3,U-4,U-5,P-7,U-6,U-7,U-8,U-9,U-10,U-11}'::text[]) AS o;
 
 SELECT * FROM postback.audit();
