@@ -230,9 +230,10 @@ reopened_hold(const Conversion *c)
 static HeapTuple
 complete_row(HeapTuple tuple, TupleDesc desc, const Conversion *before, Conversion *after)
 {
-	int			columns[5] = {COLUMN_UPDATED_AT, COLUMN_SALE_VALUE, COLUMN_COMMISSION, COLUMN_FEE, COLUMN_HOLD_UNTIL};
-	Datum		values[5];
-	bool		nulls[5] = {false};
+	int			columns[6] = {COLUMN_UPDATED_AT, COLUMN_SALE_VALUE, COLUMN_COMMISSION, COLUMN_FEE};
+	Datum		values[6];
+	bool		nulls[6] = {false};
+	bool		reopened = before->status == PB_REVERSED && after->status == PB_PENDING;
 	int			count = 1;
 
 	values[0] = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
@@ -247,12 +248,16 @@ complete_row(HeapTuple tuple, TupleDesc desc, const Conversion *before, Conversi
 		nulls[3] = !after->priced;
 		count = 4;
 	}
-	if (before->status == PB_REVERSED && after->status == PB_PENDING && after->hold_until == before->hold_until)
+	if (reopened && after->hold_until == before->hold_until)
 	{
 		columns[count] = COLUMN_HOLD_UNTIL;
-		values[count] = TimestampTzGetDatum(reopened_hold(after));
-		nulls[count] = false;
-		count++;
+		values[count++] = TimestampTzGetDatum(reopened_hold(after));
+	}
+	if (reopened && pb_slice_equal(after->reason, before->reason))
+	{
+		columns[count] = COLUMN_REASON;
+		values[count] = (Datum) 0;
+		nulls[count++] = true;
 	}
 	return heap_modify_tuple_by_cols(tuple, desc, count, columns, values, nulls);
 }

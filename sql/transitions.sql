@@ -131,9 +131,9 @@ UPDATE postback.conversion SET value = 500 WHERE id = pg_temp.id('N-3');
 UPDATE postback.conversion SET status = 'reversed' WHERE id = pg_temp.id('N-3');
 SELECT * FROM pg_temp.effects('N-3') WHERE what <> 'delivery';
 
--- test orders: reopened by plain SQL too, with a new hold, and without the ledger
+-- test orders: reopened by plain SQL too, with a new hold, without the reason, and without the ledger
 SELECT pg_temp.make('TEST-T') IS NOT NULL AS made;
-UPDATE postback.conversion SET status = 'reversed', hold_until = now() - interval '1 day' WHERE id = pg_temp.id('TEST-T');
+UPDATE postback.conversion SET status = 'reversed', reason = 'tried', hold_until = now() - interval '1 day' WHERE id = pg_temp.id('TEST-T');
 UPDATE postback.conversion SET status = 'pending' WHERE id = pg_temp.id('TEST-T');
 SELECT hold_until BETWEEN now() + interval '2 days 23 hours' AND now() + interval '3 days' AS offers_hold FROM postback.conversion WHERE id = pg_temp.id('TEST-T');
 UPDATE postback.conversion SET status = 'approved' WHERE id = pg_temp.id('TEST-T');
