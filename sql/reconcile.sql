@@ -69,6 +69,16 @@ SELECT line, "order", action FROM postback.reconcile(:'brand', E'order,value,amo
 -- mistakes: where, what, and what was expected; nothing of the call is applied
 \set VERBOSITY default
 SELECT * FROM postback.reconcile(:'brand', E'order,status\nAGREED,reversed\n"RAISE,reversed\n', apply => true);
+DO $$
+DECLARE
+    context text;
+BEGIN
+    PERFORM postback.reconcile((SELECT b.id FROM postback.brand b ORDER BY b.id LIMIT 1), E'order,status\nAGREED,odd');
+EXCEPTION WHEN invalid_parameter_value THEN
+    GET STACKED DIAGNOSTICS context = PG_EXCEPTION_CONTEXT;
+    RAISE NOTICE 'the comparison''s text is no part of the context: %', context !~ 'grouped';
+END
+$$;
 SELECT * FROM postback.reconcile(:'brand', E'order,notice\nAGREED,"a\nb"\nRAISE,say "yes"\n');
 SELECT * FROM postback.reconcile(:'brand', E'order,notice\nAGREED,"yes"!\n');
 SELECT * FROM postback.reconcile(:'brand', E'order,status,value\nAGREED,reversed\n', apply => true);

@@ -199,6 +199,8 @@ BEGIN
             DETAIL = 'Parameter csv (text with a header row) or rows (a JSON array of objects) holds the brand''s list.',
             HINT = 'In psql: \set list `cat orders.csv`, then csv => :''list''.';
     END IF;
+    -- By itself first: what is wrong with the list is told without the text of the comparison as context.
+    PERFORM FROM postback.reconcile_list(csv, rows, delimiter, param_map, status_map, true);
     IF apply THEN
         -- What is to change is locked in the order in which batches lock, and then looked at again.
         SELECT array_agg(k.id) INTO locked
