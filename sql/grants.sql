@@ -40,11 +40,11 @@ FROM (VALUES
            ulid_hash_extended ulid_min_agg ulid_max_agg min max ulid_to_text ulid_to_uuid text_to_ulid uuid_to_ulid ulid_time
            ulid_floor new_ulid'),
     -- only from within, with the owner's rights
-    ('', 'auth_header book_transfer brand_limit_changed callback_check callback_switched check_sendable compact_due conversion_check
+    ('', 'auth_header book_transfer brand_currency_changed brand_limit_changed callback_check callback_switched check_sendable compact_due conversion_check
           conversion_effects daily_facts delay_misfits endpoint_of is_exhausted is_success make_partition mask_auth partition_bounds
           partition_defaults partition_floor partition_next policy_list receipt_parameters receipt_request reconcile_apply
-          reconcile_compare reconcile_list reconcile_run replay_call retry_delay settled_until still_needed wake_deliveries
-          write_backfill write_test'),
+           reconcile_compare reconcile_list reconcile_run replay_call retry_delay settled_until still_needed terms_changed terms_deleted
+           wake_deliveries write_backfill write_test'),
     ('', 'explain_attribution explain_before explain_best explain_callbacks explain_change explain_click explain_click_row
           explain_gone explain_last_click explain_ledger explain_misfit explain_money explain_parked explain_party
           explain_position explain_price explain_promo_code explain_rank explain_refusal explain_request explain_rule
@@ -201,6 +201,7 @@ FROM (VALUES
     ('compares or writes a secret column',                  'revoke_token rotate_secret lint_callbacks'),
     ('recomputes from all rows, or follows one across tables, whose internals are nobody''s to call',
      'explain simulate receipt_parameters receipt_request audit audit_daily'),
+    ('looks for rows of its table''s children, whoever may see them', 'brand_currency_changed terms_deleted'),
     ('upkeep of tables that nobody else writes or owns',
      'fold_balances expire_parked keep_partitions keep_policies roll_up rebuild_daily')) AS r (reason, names);
 SELECT coalesce(e.name, a.name) AS routine, e.reason

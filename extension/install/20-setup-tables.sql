@@ -29,7 +29,7 @@ CREATE TABLE postback.brand (
     credit_limit       bigint NOT NULL DEFAULT 0 CHECK (credit_limit >= 0),
     exhausted          boolean NOT NULL DEFAULT false,
     paused             boolean NOT NULL DEFAULT false,
-    fallback_url       text,
+    fallback_url       text CHECK (fallback_url ~* '^https?://[^/?#@[:space:]{}]+([/?#]|$)'),
     unique_window      interval NOT NULL DEFAULT '24 hours' CHECK (unique_window BETWEEN '0' AND '1000 years'),
     keep_click_details boolean NOT NULL DEFAULT false,
     address_key        bytea NOT NULL DEFAULT postback.random_bytes(32),
@@ -80,7 +80,7 @@ CREATE TABLE postback.offer (
     id                 postback.ulid PRIMARY KEY DEFAULT postback.new_ulid(),
     brand_id           postback.ulid NOT NULL REFERENCES postback.brand,
     name               text NOT NULL CHECK (name <> ''),
-    landing_url        text NOT NULL,
+    landing_url        text NOT NULL CHECK (landing_url ~* '^https?://[^/?#@[:space:]{}]+([/?#]|$)'),
     hold               interval CHECK (hold BETWEEN '0' AND '1000 years'),
     attribution_window interval CHECK (attribution_window BETWEEN '0' AND '1000 years'),
     min_click_age      interval CHECK (min_click_age BETWEEN '0' AND '1000 years'),
@@ -149,7 +149,7 @@ CREATE TABLE postback.terms (
 );
 CREATE INDEX terms_offer_id_idx ON postback.terms (offer_id, publisher_id, goal_id);
 COMMENT ON TABLE postback.terms IS
-    'Commission rules; a change is a new row. Publisher and goal, then publisher, then goal, then offer; of equals the newest';
+    'Commission rules; a change is a new row, by UPDATE too. Publisher and goal, then publisher, then goal, then offer; of equals the newest';
 COMMENT ON COLUMN postback.terms.percent IS 'Percent of the order value in the brand''s currency';
 COMMENT ON COLUMN postback.terms.fixed IS 'Minor units of the brand''s currency, added to the percentage';
 COMMENT ON COLUMN postback.terms.min IS 'The commission is at least this (minor units)';

@@ -539,6 +539,45 @@ COMMENT ON FUNCTION postback.set_terms(
     postback.ulid, postback.ulid, postback.ulid, numeric, bigint, bigint, bigint, jsonb, timestamptz, timestamptz) IS
     'The same with the goal''s id as create_goal() returns it';
 
+-- Conversions refer to the terms that they were priced with, so what terms say of whom is never changed in place.
+
+CREATE FUNCTION postback.terms_changed() RETURNS trigger
+    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    NEW.id := postback.new_ulid();
+    NEW.created_at := now();
+    INSERT INTO postback.terms VALUES (NEW.*);
+    OLD.valid_to := least(OLD.valid_to, greatest(now(), OLD.valid_from + interval '1 microsecond'));
+    RETURN OLD;
+END
+$$;
+COMMENT ON FUNCTION postback.terms_changed() IS
+    'Makes a new version of terms that an UPDATE changes: a row of its own with a new id; the old one ends now. Not of terms yet to come';
+CREATE TRIGGER terms_changed
+    BEFORE UPDATE OF id, brand_id, offer_id, goal_id, publisher_id, percent, fixed, min, max, brackets ON postback.terms
+    FOR EACH ROW
+    WHEN (OLD.valid_from <= pg_catalog.now() AND
+          ROW(OLD.id, OLD.brand_id, OLD.offer_id, OLD.goal_id, OLD.publisher_id, OLD.percent, OLD.fixed, OLD.min, OLD.max, OLD.brackets)
+          IS DISTINCT FROM
+          ROW(NEW.id, NEW.brand_id, NEW.offer_id, NEW.goal_id, NEW.publisher_id, NEW.percent, NEW.fixed, NEW.min, NEW.max, NEW.brackets))
+    EXECUTE FUNCTION postback.terms_changed();
+
+CREATE FUNCTION postback.terms_deleted() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = OLD.brand_id AND c.terms_id = OLD.id) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('terms %s cannot be deleted', OLD.id),
+            DETAIL = 'Conversions were priced with them.',
+            HINT = format('To end them: UPDATE postback.terms SET valid_to = now() WHERE id = %L.', OLD.id);
+    END IF;
+    RETURN OLD;
+END
+$$;
+COMMENT ON FUNCTION postback.terms_deleted() IS 'Refuses to delete terms that conversions were priced with';
+CREATE TRIGGER terms_deleted BEFORE DELETE ON postback.terms FOR EACH ROW EXECUTE FUNCTION postback.terms_deleted();
+
 CREATE FUNCTION postback.set_fx_rate(base text, quote text, rate numeric, valid_from timestamptz DEFAULT now()) RETURNS void
     LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -862,9 +901,30 @@ BEGIN
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION postback.brand_limit_changed() IS 'Keeps brand.exhausted true to a changed limit';
+COMMENT ON FUNCTION postback.brand_limit_changed() IS 'Keeps brand.exhausted true to the limit of a new brand, and to a changed one';
 CREATE TRIGGER brand_limit_changed BEFORE UPDATE OF prepaid, credit_limit ON postback.brand
     FOR EACH ROW EXECUTE FUNCTION postback.brand_limit_changed();
+-- Not for a brand that a dump brings back, with its balance after it or before.
+CREATE TRIGGER brand_limit_set BEFORE INSERT ON postback.brand
+    FOR EACH ROW WHEN (NEW.prepaid AND NEW.created_at = pg_catalog.now()) EXECUTE FUNCTION postback.brand_limit_changed();
+
+CREATE FUNCTION postback.brand_currency_changed() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = NEW.id)
+       OR EXISTS (SELECT FROM postback.ledger l WHERE l.brand_id = NEW.id) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the currency of brand %s cannot be changed any more', NEW.id),
+            DETAIL = format('Its conversions and its ledger are kept in %s.', OLD.currency),
+            HINT = 'Make another brand with postback.create_brand(...).';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION postback.brand_currency_changed() IS 'Refuses another currency for a brand that has conversions or money';
+CREATE TRIGGER brand_currency_changed BEFORE UPDATE OF currency ON postback.brand
+    FOR EACH ROW WHEN (NEW.currency <> OLD.currency) EXECUTE FUNCTION postback.brand_currency_changed();
 
 CREATE FUNCTION postback.top_up(
     brand postback.ulid, amount bigint, currency text DEFAULT NULL, reference text DEFAULT NULL)
