@@ -102,3 +102,50 @@ CREATE AGGREGATE pg_catalog.min(postback.ulid) (
 CREATE AGGREGATE pg_catalog.max(postback.ulid) (
     SFUNC = postback.ulid_max_agg, STYPE = postback.ulid, COMBINEFUNC = postback.ulid_max_agg,
     SORTOP = OPERATOR(pg_catalog.>), PARALLEL = SAFE);
+
+-- What \df+ and \do+ say of them.
+DO $$
+DECLARE
+    o record;
+BEGIN
+    FOR o IN
+        SELECT * FROM (VALUES
+            ('FUNCTION postback.ulid_in(cstring)',                  'Reads 26 characters of Crockford base 32 in any case, with or without clk_; 22P02 if it is none'),
+            ('FUNCTION postback.ulid_out(postback.ulid)',           '26 characters, in capitals, without prefix'),
+            ('FUNCTION postback.ulid_recv(internal)',               'Binary form: the 16 bytes'),
+            ('FUNCTION postback.ulid_send(postback.ulid)',          'Binary form: the 16 bytes'),
+            ('FUNCTION postback.ulid_eq(postback.ulid, postback.ulid)', 'Operator ='),
+            ('FUNCTION postback.ulid_ne(postback.ulid, postback.ulid)', 'Operator <>'),
+            ('FUNCTION postback.ulid_lt(postback.ulid, postback.ulid)', 'Operator <: made earlier, to the millisecond'),
+            ('FUNCTION postback.ulid_le(postback.ulid, postback.ulid)', 'Operator <='),
+            ('FUNCTION postback.ulid_gt(postback.ulid, postback.ulid)', 'Operator >: made later, to the millisecond'),
+            ('FUNCTION postback.ulid_ge(postback.ulid, postback.ulid)', 'Operator >='),
+            ('FUNCTION postback.ulid_cmp(postback.ulid, postback.ulid)', 'Less than, equal to or greater than zero; for btree indexes'),
+            ('FUNCTION postback.ulid_hash(postback.ulid)',          'For hash joins and indexes'),
+            ('FUNCTION postback.ulid_hash_extended(postback.ulid, bigint)', 'For hash partitions: hash with a seed'),
+            ('FUNCTION postback.ulid_to_uuid(postback.ulid)',       'Cast: the same 16 bytes as a uuid'),
+            ('FUNCTION postback.uuid_to_ulid(uuid)',                'Cast: the same 16 bytes as a ulid'),
+            ('FUNCTION postback.ulid_to_text(postback.ulid)',       'Cast: 26 characters'),
+            ('FUNCTION postback.text_to_ulid(text)',                'Cast: as ulid_in'),
+            ('FUNCTION postback.ulid_min_agg(postback.ulid, postback.ulid)', 'The smaller one; for min()'),
+            ('FUNCTION postback.ulid_max_agg(postback.ulid, postback.ulid)', 'The larger one; for max()'),
+            ('AGGREGATE pg_catalog.min(postback.ulid)',             'The earliest id'),
+            ('AGGREGATE pg_catalog.max(postback.ulid)',             'The latest id'),
+            ('OPERATOR pg_catalog.= (postback.ulid, postback.ulid)',  'the same id'),
+            ('OPERATOR pg_catalog.<> (postback.ulid, postback.ulid)', 'another id'),
+            ('OPERATOR pg_catalog.< (postback.ulid, postback.ulid)',  'made earlier, to the millisecond'),
+            ('OPERATOR pg_catalog.<= (postback.ulid, postback.ulid)', 'made earlier, or the same id'),
+            ('OPERATOR pg_catalog.> (postback.ulid, postback.ulid)',  'made later, to the millisecond'),
+            ('OPERATOR pg_catalog.>= (postback.ulid, postback.ulid)', 'made later, or the same id'),
+            ('OPERATOR CLASS postback.ulid_btree_ops USING btree',  'Order of ids: that of the milliseconds in which they were made'),
+            ('OPERATOR CLASS postback.ulid_hash_ops USING hash',    'Equality of ids'),
+            ('CAST (postback.ulid AS uuid)',                        'The same 16 bytes'),
+            ('CAST (uuid AS postback.ulid)',                        'The same 16 bytes'),
+            ('CAST (postback.ulid AS text)',                        '26 characters'),
+            ('CAST (text AS postback.ulid)',                        'As it is read from a literal'))
+            AS c (object, meaning)
+    LOOP
+        EXECUTE pg_catalog.format('COMMENT ON %s IS %L', o.object, o.meaning);
+    END LOOP;
+END
+$$;
