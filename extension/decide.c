@@ -421,6 +421,9 @@ parked_lock(Order **orders, int count)
 	for (int i = 0; i < count; i++)
 		for (int j = 0; order_may_create(orders[i]) && j < orders[i]->parked_count; j++)
 		{
+			/* That waits for a price of a conversion which is there, and goes when this one changes. */
+			if (orders[i]->parked[j].for_ever)
+				continue;
 			rows_next(rows);
 			put_ulid(rows, &orders[i]->parked[j].id);
 			orders[i]->parked[j].gone = true;

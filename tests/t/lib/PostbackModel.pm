@@ -204,18 +204,28 @@ sub _decide
 
 my %done = (approve => 'approved', reverse => 'reversed', adjust => 'adjusted', reopen => 'reopened');
 
+# A reversal is the end of an approval that waits for a price.
+sub _forget
+{
+	my ($parked, $c) = @_;
+	@$parked = grep { !$_->{for_ever} || lc $_->{goal} ne lc $c->{goal} } @$parked;
+	return;
+}
+
 sub _act
 {
-	my ($self, $out, $c, $action, $value) = @_;
+	my ($self, $out, $parked, $c, $action, $value) = @_;
 	my $actor = $out->{actor};
 	_set($out, $c, $actor, status => 'approved') if $action eq 'approve';
 	_set($out, $c, $actor, status => 'reversed') if $action eq 'reverse';
+	_forget($parked, $c) if $action eq 'reverse';
 	$self->_revalue($out, $c, $actor, $value) if $action eq 'adjust';
 	$self->_revalue($out, $c, $actor, $value // $c->{value}, status => 'pending', due => $self->{due}) if $action eq 'reopen';
 	return $done{$action};
 }
 
-# Applies what waited for a conversion; what cannot be done is dropped, an approval without a price goes on waiting, for it.
+# Applies what waited for a conversion; what cannot be done is dropped, an approval without a price goes on waiting, for it, and
+# its value is not looked at again.
 sub _apply_parked
 {
 	my ($self, $out, $state, $c) = @_;
@@ -229,9 +239,9 @@ sub _apply_parked
 			next;
 		}
 		next if defined $parked->{currency} && $parked->{currency} ne $c->{currency};
-		my $action = _decide($c, $parked->{status}, $parked->{value});
+		my $action = _decide($c, $parked->{status}, $parked->{for_ever} ? undef : $parked->{value});
 		push @left, { %$parked, goal => $c->{goal}, for_ever => 1 } if $action eq 'unpriced';
-		push @applied, $self->_act($out, $c, $action, $parked->{value}) if $done{$action};
+		push @applied, $self->_act($out, \@left, $c, $action, $parked->{value}) if $done{$action};
 	}
 	$state->{parked} = \@left;
 	return @applied;
@@ -334,7 +344,7 @@ sub _send
 	return 'currency_mismatch' if $currency ne $c->{currency} && $action ne 'locked';
 	_park($state, $item, $c) if $action eq 'unpriced';
 	return $action unless $done{$action};
-	return _reply($self->_act($out, $c, $action, $item->{value}), $c, created => 0);
+	return _reply($self->_act($out, $state->{parked}, $c, $action, $item->{value}), $c, created => 0);
 }
 
 # ---- staff, plain SQL, jobs
@@ -357,6 +367,7 @@ sub _staff
 	{
 		return _reply('duplicate', $c, %more) if $now eq 'reversed';
 		_set($out, $c, 'staff', status => 'reversed');
+		_forget($state->{parked}, $c);
 	}
 	elsif ($call->{action} eq 'reopen')
 	{
@@ -404,6 +415,7 @@ sub _update
 		return '55000' unless $c->{status} eq 'pending' || $reopens;
 		return '55000' if $value eq 'approved' && !defined $c->{commission};
 		_set($out, $c, 'sql', status => $value, $reopens ? (due => $self->{due}) : ());
+		_forget($state->{parked}, $c) if $value eq 'reversed';
 	}
 	return '1 rows';
 }
