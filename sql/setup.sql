@@ -124,6 +124,7 @@ SELECT base, quote, rate, valid_from FROM postback.fx_rate WHERE valid_from = '2
 DELETE FROM postback.fx_rate WHERE valid_from = '2030-01-01 00:00:00+00';
 SELECT postback.set_fx_rate('EUR', 'eur', 1);
 SELECT postback.set_fx_rate('EUR', 'USD', 0);
+SELECT postback.set_fx_rate('EUR', 'USD', 99999999.99999999999);
 SELECT postback.set_fx_rate('EUR', 'XYZ', 1);
 
 -- promo codes: the offer may be left out when there is one
@@ -197,6 +198,7 @@ SELECT from_account, to_account, amount, currency, kind, reference, publisher_id
 FROM postback.ledger WHERE id = :'ledger';
 SELECT account, publisher_id = :'publisher' AS publisher, amount FROM postback.balances WHERE brand_id = :'other' ORDER BY 1;
 SELECT postback.top_up(:'other', 0);
+SELECT postback.top_up(:'other', 9223372036854775807);
 SELECT postback.top_up(:'other', 1, 'EUR');
 SELECT postback.top_up(:nobody, 1);
 SELECT postback.book_payout(:'other', :nobody, 1);

@@ -591,7 +591,7 @@ BEGIN
             DETAIL = 'Parameters base and quote must be two currencies.',
             HINT = '1 base = rate quote, in full units.';
     END IF;
-    IF rate IS NULL OR pg_catalog.round(rate, 10) <= 0 OR rate >= 1e8 THEN
+    IF rate IS NULL OR pg_catalog.round(rate, 10) <= 0 OR pg_catalog.round(rate, 10) >= 1e8 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'invalid_parameter_value',
             MESSAGE = pg_catalog.format('rate %s is out of range', coalesce(rate::text, 'null')),
@@ -877,6 +877,16 @@ BEGIN
     INSERT INTO postback.balance (brand_id, account, publisher_id, currency, amount)
     VALUES (book_transfer.brand, from_account, CASE from_account WHEN 'payable' THEN publisher END, brand_currency, - amount),
            (book_transfer.brand, to_account, CASE to_account WHEN 'payable' THEN publisher END, brand_currency, amount);
+    IF EXISTS (SELECT FROM postback.balance m
+               WHERE m.brand_id = book_transfer.brand AND m.account IN (from_account, to_account)
+               GROUP BY m.account, m.publisher_id
+               HAVING pg_catalog.abs(pg_catalog.sum(m.amount)) > 9223372036854775807) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'numeric_value_out_of_range',
+            MESSAGE = pg_catalog.format('amount %s is too large for the balance', amount),
+            DETAIL = pg_catalog.format('Accounts %s and %s hold at most 9223372036854775807 minor units.', from_account, to_account),
+            HINT = '10.00 EUR is amount => 1000.';
+    END IF;
     UPDATE postback.brand b SET exhausted = NOT b.exhausted
     WHERE b.id = book_transfer.brand
       AND b.exhausted <> postback.is_exhausted(b.id, b.prepaid, b.credit_limit);
