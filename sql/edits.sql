@@ -29,7 +29,18 @@ UPDATE postback.terms SET valid_to = now() WHERE offer_id = :'offer' AND valid_t
 UPDATE postback.terms SET percent = percent WHERE offer_id = :'offer';
 SELECT percent, fixed, publisher_id = :'publisher' AS publisher, publisher_id = :'other' AS other, valid_to <= now() AS ended
 FROM postback.terms WHERE offer_id = :'offer' ORDER BY id;
--- those that do not hold yet are changed where they stand
+-- those that have ended are left alone; of all of an offer the one that holds is changed
+SELECT postback.set_terms(offer => :'offer', percent => 25) IS NOT NULL AS set;
+SELECT outcome, commission FROM postback.receive(:'token', 'order=E-6&value=10000&click_id=' || :'click');
+SET client_min_messages = error; -- its warning names id and time
+WITH u AS (UPDATE postback.terms SET percent = 26 WHERE id = :'terms' RETURNING 1) SELECT count(*) AS changed FROM u;
+UPDATE postback.terms SET percent = 27 WHERE offer_id = :'offer';
+RESET client_min_messages;
+SELECT outcome, commission FROM postback.receive(:'token', 'order=E-7&value=10000&click_id=' || :'click');
+SELECT outcome, commission FROM postback.receive(:'token', 'order=E-6&value=5000&status=partial');
+SELECT percent, fixed, publisher_id = :'publisher' AS publisher, publisher_id = :'other' AS other, valid_to <= now() AS ended
+FROM postback.terms WHERE offer_id = :'offer' ORDER BY id;
+-- those that priced nothing are changed where they stand
 SELECT postback.set_terms(offer => :'offer', percent => 30, valid_from => now() + interval '1 day') AS later \gset
 UPDATE postback.terms SET percent = 31 WHERE id = :'later';
 SELECT percent, valid_to FROM postback.terms WHERE id = :'later';

@@ -201,7 +201,7 @@ FROM (VALUES
     ('compares or writes a secret column',                  'revoke_token rotate_secret lint_callbacks'),
     ('recomputes from all rows, or follows one across tables, whose internals are nobody''s to call',
      'explain simulate receipt_parameters receipt_request audit audit_daily'),
-    ('looks for rows of its table''s children, whoever may see them', 'brand_currency_changed terms_deleted'),
+    ('looks for rows of its table''s children, whoever may see them', 'brand_currency_changed terms_changed terms_deleted'),
     ('upkeep of tables that nobody else writes or owns',
      'fold_balances expire_parked keep_partitions keep_policies roll_up rebuild_daily')) AS r (reason, names);
 SELECT coalesce(e.name, a.name) AS routine, e.reason

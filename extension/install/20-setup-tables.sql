@@ -149,7 +149,7 @@ CREATE TABLE postback.terms (
 );
 CREATE INDEX terms_offer_id_idx ON postback.terms (offer_id, publisher_id, goal_id);
 COMMENT ON TABLE postback.terms IS
-    'Commission rules; a change is a new row, by UPDATE too. Publisher and goal, then publisher, then goal, then offer; of equals the newest';
+    'Commission rules; a change is a new row, by UPDATE too once a conversion was priced with it. Publisher and goal, then publisher, then goal, then offer; of equals the newest';
 COMMENT ON COLUMN postback.terms.percent IS 'Percent of the order value in the brand''s currency';
 COMMENT ON COLUMN postback.terms.fixed IS 'Minor units of the brand''s currency, added to the percentage';
 COMMENT ON COLUMN postback.terms.min IS 'The commission is at least this (minor units)';

@@ -539,11 +539,21 @@ COMMENT ON FUNCTION postback.set_terms(
     postback.ulid, postback.ulid, postback.ulid, numeric, bigint, bigint, bigint, jsonb, timestamptz, timestamptz) IS
     'The same with the goal''s id as create_goal() returns it';
 
--- Conversions refer to the terms that they were priced with, so what terms say of whom is never changed in place.
+-- Conversions refer to the terms that they were priced with, so what these say of whom is never changed in place.
 
 CREATE FUNCTION postback.terms_changed() RETURNS trigger
-    LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    IF NOT EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = OLD.brand_id AND c.terms_id = OLD.id) THEN
+        RETURN NEW;
+    END IF;
+    IF OLD.valid_to <= now() THEN
+        RAISE WARNING USING
+            MESSAGE = format('terms %s ended at %s and stay as they are', OLD.id, OLD.valid_to),
+            DETAIL = 'Conversions were priced with them.',
+            HINT = format('Those that hold now: SELECT * FROM postback.terms WHERE offer_id = %L AND valid_to > now().', OLD.offer_id);
+        RETURN NULL;
+    END IF;
     NEW.id := postback.new_ulid();
     NEW.created_at := now();
     INSERT INTO postback.terms VALUES (NEW.*);
@@ -552,12 +562,12 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION postback.terms_changed() IS
-    'Makes a new version of terms that an UPDATE changes: a row of its own with a new id; the old one ends now. Not of terms yet to come';
+'Makes a new version of terms that an UPDATE changes and conversions were priced with: a row of its own with a new id; the old one
+ends now. Those that have ended are left as they are, with a warning; those that priced nothing are changed where they stand';
 CREATE TRIGGER terms_changed
     BEFORE UPDATE OF id, brand_id, offer_id, goal_id, publisher_id, percent, fixed, min, max, brackets ON postback.terms
     FOR EACH ROW
-    WHEN (OLD.valid_from <= pg_catalog.now() AND
-          ROW(OLD.id, OLD.brand_id, OLD.offer_id, OLD.goal_id, OLD.publisher_id, OLD.percent, OLD.fixed, OLD.min, OLD.max, OLD.brackets)
+    WHEN (ROW(OLD.id, OLD.brand_id, OLD.offer_id, OLD.goal_id, OLD.publisher_id, OLD.percent, OLD.fixed, OLD.min, OLD.max, OLD.brackets)
           IS DISTINCT FROM
           ROW(NEW.id, NEW.brand_id, NEW.offer_id, NEW.goal_id, NEW.publisher_id, NEW.percent, NEW.fixed, NEW.min, NEW.max, NEW.brackets))
     EXECUTE FUNCTION postback.terms_changed();
