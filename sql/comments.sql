@@ -23,6 +23,6 @@ ORDER BY 1;
 -- what stands in the list of columns by name is not said of what it does not fit
 SELECT c.relname, a.attname, col_description(c.oid, a.attnum) AS says
 FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-WHERE c.relnamespace = 'postback'::regnamespace AND c.relname IN ('ledger', 'deliveries', 'report_pending')
-  AND a.attname IN ('amount', 'currency', 'payout', 'revenue', 'brand_id', 'days_left', 'conversion_id')
+WHERE c.relnamespace = 'postback'::regnamespace AND c.relname IN ('ledger', 'deliveries', 'report_pending', 'callbacks', 'conversions')
+  AND a.attname IN ('amount', 'currency', 'payout', 'revenue', 'brand_id', 'days_left', 'conversion_id', 'status', 'goal')
 ORDER BY 1, a.attnum;
