@@ -141,6 +141,12 @@ BEGIN;
 DELETE FROM postback.history WHERE conversion_id = :'nobody';
 SELECT * FROM pg_temp.found();
 ROLLBACK;
+-- a conversion is deleted, be it one that has no money
+BEGIN;
+DELETE FROM postback.conversion WHERE id IN (:'nobody', :'test');
+SELECT check_name, left(subject, -27) AS subject, right(subject, 26) IN (:'nobody', :'test') AS its_own, expected, actual FROM pg_temp.found()
+ORDER BY actual;
+ROLLBACK;
 
 -- a prepaid brand's flag
 BEGIN;

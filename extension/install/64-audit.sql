@@ -149,6 +149,13 @@ CREATE FUNCTION postback.audit(
                   ('fee', coalesce(c.fee, 0)::text, coalesce(h.fee, 0)::text)) AS w (what, expected, actual)) h
         WHERE h.expected <> h.actual
 
+        UNION ALL  -- and is of conversions that are there
+        SELECT 'history', x.brand_id, concat_ws(' ', 'missing conversion', x.conversion_id), '0 changes', count(*) || ' changes'
+        FROM postback.history x
+        LEFT JOIN postback.conversion c ON c.id = x.conversion_id AND c.brand_id = x.brand_id
+        WHERE c.id IS NULL
+        GROUP BY x.brand_id, x.conversion_id
+
         UNION ALL  -- one currency per brand
         SELECT 'currency', s.brand_id, s.subject, coalesce(b.currency, 'no such brand'), s.currency
         FROM (SELECT c.brand_id, 'conversion ' || c.id::text AS subject, c.commission_currency AS currency FROM postback.conversion c
