@@ -175,6 +175,8 @@ SELECT r.outcome FROM postback.receive_batch('{1,2,3}', array_fill(:'token'::tex
     ARRAY['order=U-11&value=1000&currency=PYG&click_id=' || :'click', 'order=U-11&status=approved', 'order=U-11&status=reversed'],
     '{NULL,NULL,NULL}', '{NULL,NULL,NULL}', '{NULL,NULL,NULL}') r;
 SELECT order_ref, goal, count(*) FROM postback.parked WHERE brand_id = :'brand' AND order_ref IN ('U-7', 'U-8', 'U-9', 'U-10', 'U-11') GROUP BY 1, 2;
+SELECT e.* FROM postback.receipt r CROSS JOIN LATERAL postback.explain(r.id) e
+WHERE r.brand_id = :'brand' AND r.order_ref = 'U-7' AND r.code = 'unpriced' AND e.step = 'parked';
 SELECT count(pg_temp.answer(postback.reopen(c.id))) AS reopened FROM postback.conversion c
 WHERE c.brand_id = :'brand' AND c.order_ref IN ('U-7', 'U-8', 'U-9', 'U-11');
 SELECT postback.expire_parked() >= 0 AS expired;

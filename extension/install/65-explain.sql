@@ -725,7 +725,7 @@ BEGIN
              THEN 'did not fit the order when it came'
              WHEN r.code = 'unknown_order' AND postback.ulid_time(r.id) < now() - interval '24 hours' THEN 'the 24 hours are over'
              WHEN r.code = 'unknown_order' THEN 'enough were waiting for the order already'
-             ELSE 'another one was waiting already, or it did not fit' END)::postback.explanation;
+             ELSE 'another one was waiting already, or a reversal came after it' END)::postback.explanation;
 END
 $$;
 COMMENT ON FUNCTION postback.explain_parked(postback.receipt, boolean) IS
