@@ -567,9 +567,10 @@ ends now. Those that have ended are left as they are, with a warning; those that
 CREATE TRIGGER terms_changed
     BEFORE UPDATE OF id, brand_id, offer_id, goal_id, publisher_id, percent, fixed, min, max, brackets ON postback.terms
     FOR EACH ROW
-    WHEN (ROW(OLD.id, OLD.brand_id, OLD.offer_id, OLD.goal_id, OLD.publisher_id, OLD.percent, OLD.fixed, OLD.min, OLD.max, OLD.brackets)
-          IS DISTINCT FROM
-          ROW(NEW.id, NEW.brand_id, NEW.offer_id, NEW.goal_id, NEW.publisher_id, NEW.percent, NEW.fixed, NEW.min, NEW.max, NEW.brackets))
+    WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.brand_id IS DISTINCT FROM NEW.brand_id OR OLD.offer_id IS DISTINCT FROM NEW.offer_id
+          OR OLD.goal_id IS DISTINCT FROM NEW.goal_id OR OLD.publisher_id IS DISTINCT FROM NEW.publisher_id OR OLD.percent IS DISTINCT FROM NEW.percent
+          OR OLD.fixed IS DISTINCT FROM NEW.fixed OR OLD.min IS DISTINCT FROM NEW.min OR OLD.max IS DISTINCT FROM NEW.max
+          OR OLD.brackets IS DISTINCT FROM NEW.brackets)
     EXECUTE FUNCTION postback.terms_changed();
 
 CREATE FUNCTION postback.terms_deleted() RETURNS trigger

@@ -117,6 +117,10 @@ FROM postback.offer o
 WHERE o.id = c.offer_id AND o.brand_id <> c.brand_id;
 ALTER TABLE postback.callback ADD FOREIGN KEY (brand_id, offer_id) REFERENCES postback.offer (brand_id, id);
 
+-- Where visitors are sent is an address.
+ALTER TABLE postback.brand ADD CONSTRAINT brand_fallback_url_check CHECK (fallback_url ~* '^https?://[^/?#@[:space:]{}]+([/?#]|$)');
+ALTER TABLE postback.offer ADD CONSTRAINT offer_landing_url_check CHECK (landing_url ~* '^https?://[^/?#@[:space:]{}]+([/?#]|$)');
+
 -- From here on made by "make upgrade-script".
 
 DROP ROUTINE postback.replay(postback.ulid);
@@ -143,6 +147,32 @@ BEGIN ATOMIC
 END
 ;
 
+CREATE OR REPLACE FUNCTION postback.check_url(parameter text, value text)
+ RETURNS void
+ LANGUAGE plpgsql
+ PARALLEL SAFE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF octet_length(value) > 4096 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('%s is %s bytes long', parameter, octet_length(value)),
+            DETAIL = pg_catalog.format('Parameter %s may have up to 4096 bytes: it is sent to each visitor in one header field.', parameter),
+            HINT = 'Shorten it.';
+    END IF;
+    IF value ~* '^https?://[^/?#@[:space:]{}]+([/?#][^[:space:]]*)?$' THEN
+        RETURN;
+    END IF;
+    RAISE EXCEPTION USING
+        ERRCODE = 'invalid_parameter_value',
+        MESSAGE = pg_catalog.format('%s "%s" is not an http or https URL', parameter, value),
+        DETAIL = pg_catalog.format('Parameter %s must be absolute, without spaces, user name or macros in scheme and host.', parameter),
+        HINT = 'Write it out: https://shop.example/landing';
+END
+$function$
+;
+
 CREATE OR REPLACE FUNCTION postback.check_period(parameter text, value interval)
  RETURNS void
  LANGUAGE plpgsql
@@ -158,6 +188,85 @@ BEGIN
         MESSAGE = pg_catalog.format('%s %s is no period', parameter, coalesce(value::text, 'null')),
         DETAIL = pg_catalog.format('Parameter %s must be from zero to 1000 years.', parameter),
         HINT = pg_catalog.format('For example %s => ''14 days''.', parameter);
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.terms_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = OLD.brand_id AND c.terms_id = OLD.id) THEN
+        RETURN NEW;
+    END IF;
+    IF OLD.valid_to <= now() THEN
+        RAISE WARNING USING
+            MESSAGE = format('terms %s ended at %s and stay as they are', OLD.id, OLD.valid_to),
+            DETAIL = 'Conversions were priced with them.',
+            HINT = format('Those that hold now: SELECT * FROM postback.terms WHERE offer_id = %L AND valid_to > now().', OLD.offer_id);
+        RETURN NULL;
+    END IF;
+    NEW.id := postback.new_ulid();
+    NEW.created_at := now();
+    INSERT INTO postback.terms VALUES (NEW.*);
+    OLD.valid_to := least(OLD.valid_to, greatest(now(), OLD.valid_from + interval '1 microsecond'));
+    RETURN OLD;
+END
+$function$
+;
+
+CREATE OR REPLACE TRIGGER terms_changed BEFORE UPDATE OF id, brand_id, offer_id, goal_id, publisher_id, percent, fixed, min, max, brackets ON postback.terms FOR EACH ROW WHEN (((old.id IS DISTINCT FROM new.id) OR (old.brand_id IS DISTINCT FROM new.brand_id) OR (old.offer_id IS DISTINCT FROM new.offer_id) OR (old.goal_id IS DISTINCT FROM new.goal_id) OR (old.publisher_id IS DISTINCT FROM new.publisher_id) OR (old.percent IS DISTINCT FROM new.percent) OR (old.fixed IS DISTINCT FROM new.fixed) OR (old.min IS DISTINCT FROM new.min) OR (old.max IS DISTINCT FROM new.max) OR (old.brackets IS DISTINCT FROM new.brackets))) EXECUTE FUNCTION postback.terms_changed();
+
+CREATE OR REPLACE FUNCTION postback.terms_deleted()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = OLD.brand_id AND c.terms_id = OLD.id) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('terms %s cannot be deleted', OLD.id),
+            DETAIL = 'Conversions were priced with them.',
+            HINT = format('To end them: UPDATE postback.terms SET valid_to = now() WHERE id = %L.', OLD.id);
+    END IF;
+    RETURN OLD;
+END
+$function$
+;
+
+CREATE OR REPLACE TRIGGER terms_deleted BEFORE DELETE ON postback.terms FOR EACH ROW EXECUTE FUNCTION postback.terms_deleted();
+
+CREATE OR REPLACE FUNCTION postback.set_fx_rate(base text, quote text, rate numeric, valid_from timestamp with time zone DEFAULT now())
+ RETURNS void
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    base_code text := postback.check_currency('base', base);
+    quote_code text := postback.check_currency('quote', quote);
+BEGIN
+    IF base_code = quote_code THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('base and quote are both %s', base_code),
+            DETAIL = 'Parameters base and quote must be two currencies.',
+            HINT = '1 base = rate quote, in full units.';
+    END IF;
+    IF rate IS NULL OR pg_catalog.round(rate, 10) <= 0 OR pg_catalog.round(rate, 10) >= 1e8 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('rate %s is out of range', coalesce(rate::text, 'null')),
+            DETAIL = 'Parameter rate must be above 0 and below 100,000,000; 10 decimals are kept.',
+            HINT = '1 base = rate quote, in full units.';
+    END IF;
+    INSERT INTO postback.fx_rate (base, quote, rate, valid_from)
+    VALUES (base_code, quote_code, set_fx_rate.rate, coalesce(set_fx_rate.valid_from, pg_catalog.now()));
+    PERFORM postback.reprice_unpriced();
 END
 $function$
 ;
@@ -279,6 +388,82 @@ BEGIN
 END
 $function$
 ;
+
+CREATE OR REPLACE FUNCTION postback.book_transfer(brand postback.ulid, publisher postback.ulid, from_account text, to_account text, amount bigint, currency text, kind text, reference text)
+ RETURNS postback.ulid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    new_id postback.ulid := postback.new_ulid();
+    brand_currency text;
+BEGIN
+    IF amount IS NULL OR amount <= 0 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('amount %s is out of range', coalesce(amount::text, 'null')),
+            DETAIL = 'Parameter amount must be above 0, in minor units of the brand''s currency.',
+            HINT = '10.00 EUR is amount => 1000.';
+    END IF;
+    -- Locks the brand, as conversions of prepaid brands do: the balance that decides on exhausted is exact.
+    SELECT b.currency INTO brand_currency FROM postback.brand b WHERE b.id = book_transfer.brand FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        PERFORM postback.check_brand(brand);
+    END IF;
+    IF currency IS NOT NULL AND postback.check_currency('currency', currency) <> brand_currency THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('currency %s is not the brand''s', pg_catalog.upper(pg_catalog.btrim(currency))),
+            DETAIL = pg_catalog.format('Parameter currency must be %s, in which the brand''s ledger is kept.', brand_currency),
+            HINT = 'Convert the amount first, or leave currency out.';
+    END IF;
+    INSERT INTO postback.ledger (id, brand_id, publisher_id, from_account, to_account, amount, currency, kind, reference)
+    VALUES (new_id, book_transfer.brand, book_transfer.publisher, book_transfer.from_account, book_transfer.to_account,
+            book_transfer.amount, brand_currency, book_transfer.kind, book_transfer.reference);
+    INSERT INTO postback.balance (brand_id, account, publisher_id, currency, amount)
+    VALUES (book_transfer.brand, from_account, CASE from_account WHEN 'payable' THEN publisher END, brand_currency, - amount),
+           (book_transfer.brand, to_account, CASE to_account WHEN 'payable' THEN publisher END, brand_currency, amount);
+    IF EXISTS (SELECT FROM postback.balance m
+               WHERE m.brand_id = book_transfer.brand AND m.account IN (from_account, to_account)
+               GROUP BY m.account, m.publisher_id
+               HAVING pg_catalog.abs(pg_catalog.sum(m.amount)) > 9223372036854775807) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'numeric_value_out_of_range',
+            MESSAGE = pg_catalog.format('amount %s is too large for the balance', amount),
+            DETAIL = pg_catalog.format('Accounts %s and %s hold at most 9223372036854775807 minor units.', from_account, to_account),
+            HINT = '10.00 EUR is amount => 1000.';
+    END IF;
+    UPDATE postback.brand b SET exhausted = NOT b.exhausted
+    WHERE b.id = book_transfer.brand
+      AND b.exhausted <> postback.is_exhausted(b.id, b.prepaid, b.credit_limit);
+    RETURN new_id;
+END
+$function$
+;
+
+CREATE OR REPLACE TRIGGER brand_limit_set BEFORE INSERT ON postback.brand FOR EACH ROW WHEN ((new.prepaid AND (new.created_at = now()))) EXECUTE FUNCTION postback.brand_limit_changed();
+
+CREATE OR REPLACE FUNCTION postback.brand_currency_changed()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+BEGIN
+    IF EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = NEW.id)
+       OR EXISTS (SELECT FROM postback.ledger l WHERE l.brand_id = NEW.id) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'object_not_in_prerequisite_state',
+            MESSAGE = format('the currency of brand %s cannot be changed any more', NEW.id),
+            DETAIL = format('Its conversions and its ledger are kept in %s.', OLD.currency),
+            HINT = 'Make another brand with postback.create_brand(...).';
+    END IF;
+    RETURN NEW;
+END
+$function$
+;
+
+CREATE OR REPLACE TRIGGER brand_currency_changed BEFORE UPDATE OF currency ON postback.brand FOR EACH ROW WHEN ((new.currency <> old.currency)) EXECUTE FUNCTION postback.brand_currency_changed();
 
 CREATE OR REPLACE FUNCTION postback.make_partition(table_name text, starts timestamp with time zone, ends timestamp with time zone)
  RETURNS text
@@ -1030,6 +1215,207 @@ END
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION postback.audit(OUT check_name text, OUT brand_id postback.ulid, OUT subject text, OUT expected text, OUT actual text)
+ RETURNS SETOF record
+ LANGUAGE sql
+ STABLE SECURITY DEFINER ROWS 10
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+ SET work_mem TO '64MB'
+AS $function$
+    WITH
+    -- Each transfer twice: what it does to the account it comes from, and to the one it goes to.
+    entry AS MATERIALIZED (
+        SELECT l.brand_id, a.account, CASE a.account WHEN 'payable' THEN l.publisher_id END AS publisher_id, l.currency,
+               a.amount, l.conversion_id
+        FROM postback.ledger l
+        CROSS JOIN LATERAL (VALUES (l.from_account, - l.amount), (l.to_account, l.amount)) AS a (account, amount)
+    ),
+    -- Where the money of each conversion stands by its own row.
+    due AS MATERIALIZED (
+        SELECT c.id, c.brand_id, c.publisher_id, c.commission_currency AS currency, c.status,
+               CASE WHEN c.test OR c.offer_id IS NULL THEN 0 ELSE coalesce(c.commission, 0) END::numeric AS commission,
+               CASE WHEN c.test OR c.offer_id IS NULL THEN 0 ELSE coalesce(c.fee, 0) END::numeric AS fee
+        FROM postback.conversion c
+    ),
+    account AS MATERIALIZED (
+        SELECT e.brand_id, e.account, e.publisher_id, e.currency, sum(e.amount) AS amount
+        FROM entry e
+        GROUP BY e.brand_id, e.account, e.publisher_id, e.currency
+    ),
+    rolled AS (
+        SELECT b.brand_id, b.account, b.publisher_id, b.currency, sum(b.amount) AS amount
+        FROM postback.balance b
+        GROUP BY b.brand_id, b.account, b.publisher_id, b.currency
+    ),
+    difference (check_name, brand_id, subject, expected, actual) AS (
+        -- The roll-up is the ledger's sum, account by account.
+        SELECT 'balance', coalesce(a.brand_id, r.brand_id),
+               concat_ws(' ', coalesce(a.account, r.account), coalesce(a.publisher_id, r.publisher_id), coalesce(a.currency, r.currency)),
+               coalesce(a.amount, 0)::text, coalesce(r.amount, 0)::text
+        FROM account a
+        FULL JOIN rolled r
+            ON (r.brand_id, r.account, coalesce(r.publisher_id, r.brand_id), r.currency)
+             = (a.brand_id, a.account, coalesce(a.publisher_id, a.brand_id), a.currency)
+        WHERE coalesce(a.amount, 0) <> coalesce(r.amount, 0)
+
+        UNION ALL  -- held = commission and fee of what is pending
+        SELECT 'held', brand_id, concat_ws(' ', 'held', currency), sum(expected)::text, sum(actual)::text
+        FROM (SELECT d.brand_id, d.currency, d.commission + d.fee AS expected, 0 AS actual FROM due d WHERE d.status = 'pending'
+              UNION ALL
+              SELECT a.brand_id, a.currency, 0, a.amount FROM account a WHERE a.account = 'held') s
+        GROUP BY brand_id, currency
+        HAVING sum(expected) <> sum(actual)
+
+        UNION ALL
+        SELECT 'held_negative', a.brand_id, concat_ws(' ', 'held', a.currency), '>= 0', a.amount::text
+        FROM account a
+        WHERE a.account = 'held' AND a.amount < 0
+
+        UNION ALL  -- payable and paid out = commission of what is approved, per publisher
+        SELECT 'payable', brand_id, concat_ws(' ', 'payable', publisher_id, currency), sum(expected)::text, sum(actual)::text
+        FROM (SELECT d.brand_id, d.publisher_id, d.currency, d.commission AS expected, 0 AS actual
+              FROM due d
+              WHERE d.status = 'approved' AND d.commission <> 0
+              UNION ALL
+              SELECT a.brand_id, a.publisher_id, a.currency, 0, a.amount FROM account a WHERE a.account = 'payable'
+              UNION ALL
+              SELECT l.brand_id, l.publisher_id, l.currency, 0, l.amount FROM postback.ledger l WHERE l.to_account = 'payout') s
+        GROUP BY brand_id, publisher_id, currency
+        HAVING sum(expected) <> sum(actual)
+
+        UNION ALL  -- fees = fee of what is approved
+        SELECT 'fees', brand_id, concat_ws(' ', 'fees', currency), sum(expected)::text, sum(actual)::text
+        FROM (SELECT d.brand_id, d.currency, d.fee AS expected, 0 AS actual FROM due d WHERE d.status = 'approved'
+              UNION ALL
+              SELECT a.brand_id, a.currency, 0, a.amount FROM account a WHERE a.account = 'fees') s
+        GROUP BY brand_id, currency
+        HAVING sum(expected) <> sum(actual)
+
+        UNION ALL  -- each conversion's own lines net to its own state
+        SELECT 'conversion', brand_id, concat_ws(' ', 'conversion', id, account), sum(expected)::text, sum(actual)::text
+        FROM (SELECT d.brand_id, d.id, d.publisher_id, p.account, p.expected, 0 AS actual
+              FROM due d
+              CROSS JOIN LATERAL (VALUES ('held', d.commission + d.fee, NULL::postback.ulid, 'pending'),
+                                         ('payable', d.commission, d.publisher_id, 'approved'),
+                                         ('fees', d.fee, NULL, 'approved')) AS p (account, expected, publisher_id, status)
+              WHERE p.status = d.status AND p.expected <> 0
+              UNION ALL
+              SELECT e.brand_id, e.conversion_id, e.publisher_id, e.account, 0, e.amount
+              FROM entry e
+              WHERE e.conversion_id IS NOT NULL AND e.account IN ('held', 'payable', 'fees')) s
+        GROUP BY brand_id, id, account, CASE account WHEN 'payable' THEN publisher_id END
+        HAVING sum(expected) <> sum(actual)
+
+        UNION ALL  -- test and unattributed orders, and none at all, have no lines
+        SELECT 'no_ledger', l.brand_id,
+               concat_ws(' ', CASE WHEN c.test THEN 'test' WHEN c.id IS NOT NULL THEN 'unattributed' ELSE 'missing' END,
+                         'conversion', l.conversion_id),
+               '0 lines', count(*) || ' lines'
+        FROM postback.ledger l
+        LEFT JOIN postback.conversion c ON c.id = l.conversion_id
+        WHERE l.conversion_id IS NOT NULL AND (c.id IS NULL OR c.test OR c.offer_id IS NULL)
+        GROUP BY l.brand_id, l.conversion_id, c.id, c.test
+
+        UNION ALL  -- each kind of line joins its own two accounts
+        SELECT 'kind', l.brand_id, concat_ws(' ', 'ledger', l.id, l.kind),
+               coalesce(k.from_account || ' -> ' || k.to_account, 'no such kind'), l.from_account || ' -> ' || l.to_account
+        FROM postback.ledger l
+        LEFT JOIN (VALUES ('commission_held',     'available', 'held'),
+                          ('fee_held',            'available', 'held'),
+                          ('commission_released', 'held',      'available'),
+                          ('fee_released',        'held',      'available'),
+                          ('commission_approved', 'held',      'payable'),
+                          ('fee_approved',        'held',      'fees'),
+                          ('commission_clawback', 'payable',   'available'),
+                          ('fee_clawback',        'fees',      'available'),
+                          ('topup',               'topup',     'available'),
+                          ('payout',              'payable',   'payout')) AS k (kind, from_account, to_account)
+            ON k.kind = l.kind
+        WHERE (l.from_account, l.to_account) IS DISTINCT FROM (k.from_account, k.to_account)
+
+        UNION ALL  -- a prepaid brand at its limit is exhausted, and no other
+        SELECT 'exhausted', b.id, 'brand', e.exhausted::text, b.exhausted::text
+        FROM postback.brand b
+        LEFT JOIN account a ON a.brand_id = b.id AND a.account = 'available' AND a.currency = b.currency
+        CROSS JOIN LATERAL (SELECT b.prepaid AND coalesce(a.amount, 0) <= - b.credit_limit AS exhausted) e
+        WHERE b.exhausted <> e.exhausted
+
+        UNION ALL  -- history, whatever the order of its rows, leads from nothing to what the conversion is now
+        SELECT 'history', h.brand_id, concat_ws(' ', 'conversion', h.id, h.what), h.expected, h.actual
+        FROM (SELECT c.brand_id, c.id, w.what, w.expected, w.actual
+              FROM postback.conversion c
+              LEFT JOIN (SELECT x.conversion_id, x.brand_id,
+                                count(*) FILTER (WHERE x.to_status = 'pending')
+                                    - count(*) FILTER (WHERE x.from_status = 'pending') AS pending,
+                                count(*) FILTER (WHERE x.to_status = 'approved')
+                                    - count(*) FILTER (WHERE x.from_status = 'approved') AS approved,
+                                count(*) FILTER (WHERE x.to_status = 'reversed')
+                                    - count(*) FILTER (WHERE x.from_status = 'reversed') AS reversed,
+                                sum(x.to_value - coalesce(x.from_value, 0)) AS value,
+                                sum(coalesce(x.to_commission, 0) - coalesce(x.from_commission, 0)) AS commission,
+                                sum(coalesce(x.to_fee, 0) - coalesce(x.from_fee, 0)) AS fee
+                         FROM postback.history x
+                         GROUP BY x.conversion_id, x.brand_id) h ON h.conversion_id = c.id AND h.brand_id = c.brand_id
+              CROSS JOIN LATERAL (VALUES
+                  ('status', c.status,
+                   CASE format('%s %s %s', h.pending, h.approved, h.reversed)
+                       WHEN '1 0 0' THEN 'pending' WHEN '0 1 0' THEN 'approved' WHEN '0 0 1' THEN 'reversed'
+                       ELSE 'broken' END),
+                  ('value', c.value::text, coalesce(h.value, 0)::text),
+                  ('commission', coalesce(c.commission, 0)::text, coalesce(h.commission, 0)::text),
+                  ('fee', coalesce(c.fee, 0)::text, coalesce(h.fee, 0)::text)) AS w (what, expected, actual)) h
+        WHERE h.expected <> h.actual
+
+        UNION ALL  -- and is of conversions that are there
+        SELECT 'history', x.brand_id, concat_ws(' ', 'missing conversion', x.conversion_id), '0 changes', count(*) || ' changes'
+        FROM postback.history x
+        LEFT JOIN postback.conversion c ON c.id = x.conversion_id AND c.brand_id = x.brand_id
+        WHERE c.id IS NULL
+        GROUP BY x.brand_id, x.conversion_id
+
+        UNION ALL  -- one currency per brand
+        SELECT 'currency', s.brand_id, s.subject, coalesce(b.currency, 'no such brand'), s.currency
+        FROM (SELECT c.brand_id, 'conversion ' || c.id::text AS subject, c.commission_currency AS currency FROM postback.conversion c
+              UNION ALL
+              SELECT a.brand_id, 'ledger ' || a.account, a.currency FROM account a
+              UNION ALL
+              SELECT r.brand_id, 'balance ' || r.account, r.currency FROM rolled r) s
+        LEFT JOIN postback.brand b ON b.id = s.brand_id
+        WHERE s.currency IS DISTINCT FROM b.currency
+    )
+    SELECT d.check_name, d.brand_id, d.subject, d.expected, d.actual FROM difference d ORDER BY 1, 2, 3, 4
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.explain_parked(r postback.receipt, applied boolean)
+ RETURNS postback.explanation
+ LANGUAGE plpgsql
+ STABLE
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    p postback.parked;
+BEGIN
+    IF applied THEN
+        RETURN ('parked', 'kept until it could be applied', 'applied, see below')::postback.explanation;
+    END IF;
+    SELECT * INTO p FROM postback.parked x WHERE x.receipt_id = r.id;
+    IF FOUND AND p.expires_at > now() THEN
+        RETURN ('parked', CASE WHEN p.expires_at = 'infinity' THEN 'kept until the order has a price'
+                               ELSE 'kept for its order until ' || postback.explain_time(p.expires_at) END, 'waiting')::postback.explanation;
+    END IF;
+    RETURN ('parked', 'not kept any more',
+        CASE WHEN r.code = 'unknown_order'
+              AND EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = r.brand_id AND c.order_ref = r.order_ref)
+             THEN 'did not fit the order when it came'
+             WHEN r.code = 'unknown_order' AND postback.ulid_time(r.id) < now() - interval '24 hours' THEN 'the 24 hours are over'
+             WHEN r.code = 'unknown_order' THEN 'enough were waiting for the order already'
+             ELSE 'another one was waiting already, or a reversal came after it' END)::postback.explanation;
+END
+$function$
+;
+
 CREATE OR REPLACE FUNCTION postback.replay_call(receipt postback.ulid)
  RETURNS postback.reply
  LANGUAGE c
@@ -1052,6 +1438,78 @@ BEGIN
     ELSE
         RETURN NEXT ('token', 'it is gone', format('HTTP %s, %s', answer.http_status, answer.code))::postback.explanation;
     END IF;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.reconcile_run(brand postback.ulid, csv text, rows jsonb, apply boolean, orders text[], since timestamp with time zone, until timestamp with time zone, claw_back boolean, delimiter text, param_map jsonb, status_map jsonb)
+ RETURNS SETOF postback.reconciled
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET plan_cache_mode TO 'force_custom_plan'
+ SET jit TO 'off'
+AS $function$
+DECLARE
+    one record;
+    locked postback.ulid[];
+    found_rows postback.reconciled[] := '{}';
+BEGIN
+    PERFORM postback.check_brand(brand);
+    IF csv IS NULL AND rows IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'there is nothing to reconcile',
+            DETAIL = 'Parameter csv (text with a header row) or rows (a JSON array of objects) holds the brand''s list.',
+            HINT = 'In psql: \set list `cat orders.csv`, then csv => :''list''.';
+    END IF;
+    -- By itself first: what is wrong with the list is told without the text of the comparison as context.
+    PERFORM FROM postback.reconcile_list(csv, rows, delimiter, param_map, status_map, true);
+    IF apply THEN
+        -- What is to change is locked in the order in which batches lock, and then looked at again.
+        SELECT array_agg(k.id) INTO locked
+        FROM (SELECT (c.found).conversion_id AS id
+              FROM postback.reconcile_compare(brand, csv, rows, orders, NULL, NULL, claw_back, delimiter, param_map, status_map,
+                                               true) c
+              WHERE (c.found).action IS NOT NULL
+              ORDER BY (c.found)."order" COLLATE "C", (c.found).goal COLLATE postback.nocase) s
+        CROSS JOIN LATERAL (SELECT x.id FROM postback.conversion x WHERE x.id = s.id LIMIT 1 FOR NO KEY UPDATE) k;
+    END IF;
+    FOR one IN
+        SELECT c.*
+        FROM postback.reconcile_compare(brand, csv, rows, orders, since, until, claw_back, delimiter, param_map, status_map,
+                                        false) c
+        ORDER BY c.message IS NULL,
+                 array_position('{missing here,missing there,ambiguous,currency,amount,amount and status,status}',
+                                (c.found).difference),
+                 (c.found).line, (c.found).conversion_id
+    LOOP
+        IF one.message IS NOT NULL THEN
+            RAISE EXCEPTION USING
+                ERRCODE = 'invalid_parameter_value', MESSAGE = one.message, DETAIL = one.detail, HINT = one.hint;
+        END IF;
+        found_rows := found_rows || one.found;
+    END LOOP;
+    IF apply THEN
+        PERFORM postback.reconcile_apply(array_agg(f.conversion_id), array_agg(s.status), array_agg(s.value),
+                                         array_agg(f.reason), array_agg(f.notice))
+        FROM unnest(found_rows) f
+        JOIN unnest(locked) k (id) ON k.id = f.conversion_id
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN f.action IN ('reverse', 'claw back') THEN 'reversed'
+                        WHEN f.action IN ('approve', 'adjust and approve') THEN 'approved'
+                        ELSE f.our_status END AS status,
+                   CASE WHEN f.action IN ('adjust', 'adjust and approve') THEN f.their_value ELSE f.our_value END AS value) s
+        WHERE f.action IS NOT NULL
+        HAVING count(*) > 0;
+    END IF;
+    RETURN QUERY
+    SELECT f.line, f."order", f.goal, f.difference, f.our_status, f.their_status, f.our_value, f.their_value, f.currency,
+           f.action, f.why_not, apply IS TRUE AND f.action IS NOT NULL AND k.id IS NOT NULL, f.reason, f.notice, f.conversion_id
+    FROM unnest(found_rows) WITH ORDINALITY
+        AS f (line, "order", goal, difference, our_status, their_status, our_value, their_value, currency, action, why_not,
+              done, reason, notice, conversion_id, n)
+    LEFT JOIN unnest(locked) k (id) ON k.id = f.conversion_id
+    ORDER BY f.n;
 END
 $function$
 ;
@@ -1429,11 +1887,409 @@ AS $function$
 $function$
 ;
 
+COMMENT ON ROUTINE postback.ulid_in(cstring) IS 'Reads 26 characters of Crockford base 32 in any case, with or without clk_; 22P02 if it is none';
+
+COMMENT ON ROUTINE postback.ulid_out(postback.ulid) IS '26 characters, in capitals, without prefix';
+
+COMMENT ON ROUTINE postback.ulid_recv(internal) IS 'Binary form: the 16 bytes';
+
+COMMENT ON ROUTINE postback.ulid_send(postback.ulid) IS 'Binary form: the 16 bytes';
+
+COMMENT ON ROUTINE postback.ulid_eq(postback.ulid,postback.ulid) IS 'Operator =';
+
+COMMENT ON ROUTINE postback.ulid_ne(postback.ulid,postback.ulid) IS 'Operator <>';
+
+COMMENT ON ROUTINE postback.ulid_lt(postback.ulid,postback.ulid) IS 'Operator <: made earlier, to the millisecond';
+
+COMMENT ON ROUTINE postback.ulid_le(postback.ulid,postback.ulid) IS 'Operator <=';
+
+COMMENT ON ROUTINE postback.ulid_gt(postback.ulid,postback.ulid) IS 'Operator >: made later, to the millisecond';
+
+COMMENT ON ROUTINE postback.ulid_ge(postback.ulid,postback.ulid) IS 'Operator >=';
+
+COMMENT ON ROUTINE postback.ulid_cmp(postback.ulid,postback.ulid) IS 'Less than, equal to or greater than zero; for btree indexes';
+
+COMMENT ON ROUTINE postback.ulid_hash(postback.ulid) IS 'For hash joins and indexes';
+
+COMMENT ON ROUTINE postback.ulid_hash_extended(postback.ulid,bigint) IS 'For hash partitions: hash with a seed';
+
+COMMENT ON ROUTINE postback.ulid_to_uuid(postback.ulid) IS 'Cast: the same 16 bytes as a uuid';
+
+COMMENT ON ROUTINE postback.uuid_to_ulid(uuid) IS 'Cast: the same 16 bytes as a ulid';
+
+COMMENT ON ROUTINE postback.ulid_to_text(postback.ulid) IS 'Cast: 26 characters';
+
+COMMENT ON ROUTINE postback.text_to_ulid(text) IS 'Cast: as ulid_in';
+
+COMMENT ON ROUTINE postback.ulid_min_agg(postback.ulid,postback.ulid) IS 'The smaller one; for min()';
+
+COMMENT ON ROUTINE postback.ulid_max_agg(postback.ulid,postback.ulid) IS 'The larger one; for max()';
+
+COMMENT ON COLUMN postback.currency.code IS 'ISO 4217';
+
+COMMENT ON COLUMN postback.currency.exponent IS 'Digits of the minor unit: JPY 0, EUR 2, KWD 3';
+
+COMMENT ON COLUMN postback.brand.created_at IS 'When the row was made';
+
+COMMENT ON COLUMN postback.brand.fallback_url IS 'Where clicks go while they are paused, and those through unknown links of the brand; null: the setting postback.fallback_url';
+
+COMMENT ON COLUMN postback.brand.fee_of IS 'commission (rounded), value (of the order, in the brand''s currency) or none';
+
+COMMENT ON COLUMN postback.brand.id IS 'As create_brand() returns it';
+
+COMMENT ON COLUMN postback.brand.name IS 'As reports show it';
+
+COMMENT ON COLUMN postback.token.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.token.created_at IS 'When the row was made';
+
+COMMENT ON COLUMN postback.token.expires_at IS 'From then on calls are answered 403 token_revoked; null: never';
+
+COMMENT ON COLUMN postback.token.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.token.label IS 'For people; revoke_token() finds it by brand and label';
+
+COMMENT ON COLUMN postback.token.revoked_at IS 'Since then calls are answered 403 token_revoked; null: it is not revoked';
+
+COMMENT ON COLUMN postback.token.secret_hash IS 'SHA-256 of SECRET; secret';
+
+COMMENT ON COLUMN postback.offer.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.offer.created_at IS 'When the row was made';
+
+COMMENT ON COLUMN postback.offer.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.offer.min_click_age IS 'Null: the brand''s';
+
+COMMENT ON COLUMN postback.offer.name IS 'As reports and {offer_name} show it';
+
+COMMENT ON COLUMN postback.offer.paused IS 'Set by hand: new clicks go to the fallback URL';
+
+COMMENT ON COLUMN postback.goal.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.goal.created_at IS 'When the row was made';
+
+COMMENT ON COLUMN postback.goal.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.goal.name IS '1 to 64 bytes, compared without case';
+
+COMMENT ON COLUMN postback.goal.offer_id IS 'Whose goal it is';
+
+COMMENT ON COLUMN postback.publisher.created_at IS 'When the row was made';
+
+COMMENT ON COLUMN postback.publisher.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.publisher.name IS 'As reports show it';
+
+COMMENT ON COLUMN postback.publisher.paused IS 'Set by hand: new clicks go to the fallback URL';
+
+COMMENT ON COLUMN postback.link.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.link.code IS 'Brand key, hyphen, short code: /c/CODE';
+
+COMMENT ON COLUMN postback.link.created_at IS 'When the row was made';
+
+COMMENT ON COLUMN postback.link.offer_id IS 'Whose landing page the link leads to';
+
+COMMENT ON COLUMN postback.link.publisher_id IS 'For whom its clicks count';
+
+COMMENT ON COLUMN postback.terms.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.terms.created_at IS 'When the row was made';
+
+COMMENT ON COLUMN postback.terms.goal_id IS 'Null: all goals, and orders without one';
+
+COMMENT ON COLUMN postback.terms.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.terms.offer_id IS 'Whose conversions they price';
+
+COMMENT ON COLUMN postback.terms.publisher_id IS 'Null: all publishers';
+
+COMMENT ON COLUMN postback.terms.valid_from IS 'Inclusive; what counts is when a conversion is priced';
+
+COMMENT ON TABLE postback.terms IS 'Commission rules; a change is a new row, by UPDATE too once a conversion was priced with it. Publisher and goal, then publisher, then goal, then offer; of equals the newest';
+
+COMMENT ON COLUMN postback.promo_code.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.promo_code.code IS '1 to 128 bytes, compared without case';
+
+COMMENT ON COLUMN postback.promo_code.created_at IS 'When the row was made';
+
+COMMENT ON COLUMN postback.promo_code.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.promo_code.offer_id IS 'By whose terms';
+
+COMMENT ON COLUMN postback.promo_code.publisher_id IS 'Who is credited';
+
+COMMENT ON COLUMN postback.promo_code.valid_from IS 'Inclusive';
+
+COMMENT ON COLUMN postback.promo_code.valid_to IS 'Exclusive';
+
+COMMENT ON COLUMN postback.fx_rate.base IS 'ISO 4217: the currency of orders';
+
+COMMENT ON COLUMN postback.fx_rate.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.fx_rate.quote IS 'ISO 4217: the currency of brands';
+
+COMMENT ON COLUMN postback.fx_rate.rate IS '1 base = rate quote, in full units';
+
+COMMENT ON COLUMN postback.fx_rate.valid_from IS 'Inclusive; the newest that is not in the future is used';
+
+COMMENT ON COLUMN postback.callback.created IS 'When the row was made';
+
+COMMENT ON COLUMN postback.callback.disabled_at IS 'When it was switched off; null: it is on';
+
+COMMENT ON COLUMN postback.callback.disabled_reason IS 'Why it was switched off';
+
+COMMENT ON COLUMN postback.callback.enabled IS 'Off: nothing new is queued, what is queued waits';
+
+COMMENT ON COLUMN postback.callback.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.callback.include_test IS 'Fire for test orders too';
+
+COMMENT ON COLUMN postback.callback.method IS 'GET, POST_FORM or POST_JSON';
+
+COMMENT ON COLUMN postback.callback.name IS 'For people';
+
+COMMENT ON COLUMN postback.callback.updated IS 'When it was last changed';
+
+COMMENT ON COLUMN postback.callback_secret.callback_id IS 'Of the callback';
+
+COMMENT ON COLUMN postback.callback_secret.secret IS 'whsec_ and base64; secret';
+
+COMMENT ON COLUMN postback.callback_secret.valid_to IS 'Exclusive; infinity: until it is rotated';
+
+COMMENT ON COLUMN postback.click.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.click.id IS 'Shown outside as clk_ and this; carries the time';
+
+COMMENT ON COLUMN postback.click.link_code IS 'The link that was followed';
+
+COMMENT ON COLUMN postback.click.offer_id IS 'The link''s';
+
+COMMENT ON COLUMN postback.click.publisher_id IS 'The link''s';
+
+COMMENT ON COLUMN postback.click.sub_id IS 'The publisher''s own tracking value';
+
 COMMENT ON COLUMN postback.click.visitor_hash IS 'Upper half: that of address_hash; lower half: of link and the two keyed hashes. Null if the address is not known';
+
+COMMENT ON COLUMN postback.click_detail.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.click_detail.country IS 'Two letters, as the proxy in front says';
+
+COMMENT ON COLUMN postback.click_detail.id IS 'The click''s';
+
+COMMENT ON COLUMN postback.click_detail.ip IS 'The visitor''s address';
+
+COMMENT ON COLUMN postback.click_detail.referrer IS 'The page that the visitor came from';
+
+COMMENT ON COLUMN postback.click_detail.user_agent IS 'Of the visitor''s browser';
+
+COMMENT ON COLUMN postback.receipt.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.receipt.content_type IS 'Of the body';
+
+COMMENT ON COLUMN postback.receipt.conversion_id IS 'The conversion that it made, changed or repeats';
+
+COMMENT ON COLUMN postback.receipt.http_status IS 'Of the answer';
+
+COMMENT ON COLUMN postback.receipt.id IS 'As the answer gives it; carries the time';
+
+COMMENT ON COLUMN postback.receipt.method IS 'GET or POST; SQL callers say what they like';
+
+COMMENT ON COLUMN postback.receipt.order_ref IS 'The brand''s own reference';
+
+COMMENT ON COLUMN postback.receipt.parameter IS 'The one to blame if it was refused';
+
+COMMENT ON COLUMN postback.receipt.remote IS 'Sender''s address';
+
+COMMENT ON COLUMN postback.receipt.token_id IS 'The token that was called';
+
+COMMENT ON COLUMN postback.receipt.warning IS 'Words of the answer, separated by spaces';
+
+COMMENT ON COLUMN postback.conversion.attribution IS 'click, promo_code, last_click or none';
+
+COMMENT ON COLUMN postback.conversion.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.conversion.click_id IS 'Of the click; null: none';
+
+COMMENT ON COLUMN postback.conversion.created_at IS 'The id''s time is the finer one';
+
+COMMENT ON COLUMN postback.conversion.currency IS 'ISO 4217; as sent, else the brand''s';
+
+COMMENT ON COLUMN postback.conversion.external_transaction_id IS 'The publisher''s own click id, of the click';
+
+COMMENT ON COLUMN postback.conversion.fee_of IS 'The brand''s when it was made, frozen';
+
+COMMENT ON COLUMN postback.conversion.fee_percent IS 'The brand''s when it was made, frozen';
+
+COMMENT ON COLUMN postback.conversion.id IS 'Made with it; carries the time';
+
+COMMENT ON COLUMN postback.conversion.notice IS 'Free text, as sent';
+
+COMMENT ON COLUMN postback.conversion.offer_id IS 'Of the offer; null: none';
+
+COMMENT ON COLUMN postback.conversion.promo_code IS 'As sent';
+
+COMMENT ON COLUMN postback.conversion.publisher_id IS 'Of the publisher; null: none';
+
+COMMENT ON COLUMN postback.conversion.sub_id IS 'The publisher''s own tracking value';
+
+COMMENT ON COLUMN postback.conversion.subs IS 'sub1 .. sub10 of the click, by position';
+
+COMMENT ON COLUMN postback.conversion.updated_at IS 'Of the last change';
+
+COMMENT ON COLUMN postback.history.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.history.conversion_id IS 'What changed';
+
+COMMENT ON COLUMN postback.history.currency IS 'Of the order value';
+
+COMMENT ON COLUMN postback.history.from_commission IS 'Minor units of the brand''s currency; null: unpriced, or created';
+
+COMMENT ON COLUMN postback.history.from_fee IS 'As from_commission';
+
+COMMENT ON COLUMN postback.history.from_value IS 'Order value, minor units of currency; null: it was created';
+
+COMMENT ON COLUMN postback.history.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.history.notice IS 'Of the conversion after the change';
+
+COMMENT ON COLUMN postback.history.reason IS 'Of the conversion after the change';
+
+COMMENT ON COLUMN postback.history.receipt_id IS 'The postback that made the change; null: none did';
+
+COMMENT ON COLUMN postback.history.to_fee IS 'As to_commission';
+
+COMMENT ON COLUMN postback.history.to_status IS 'pending, approved or reversed; as before where something else changed';
+
+COMMENT ON COLUMN postback.parked.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.parked.expires_at IS 'When it is forgotten; infinity: it waits for a price';
+
+COMMENT ON COLUMN postback.parked.goal IS 'As sent, null if none was; once the order is there, the conversion''s';
+
+COMMENT ON COLUMN postback.parked.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.parked.notice IS 'Free text, as sent';
+
+COMMENT ON COLUMN postback.parked.order_ref IS 'The brand''s own reference';
+
+COMMENT ON COLUMN postback.parked.reason IS 'Rejection reason';
+
+COMMENT ON COLUMN postback.parked.receipt_id IS 'The postback that is kept';
+
+COMMENT ON COLUMN postback.parked.status IS 'What was asked for: approved, reversed or partial';
+
+COMMENT ON COLUMN postback.event.attribution IS 'click, promo_code, last_click or none';
+
+COMMENT ON COLUMN postback.event.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.event.click_id IS 'Of the click; null: none';
+
+COMMENT ON COLUMN postback.event.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.event.name IS '1 to 64 bytes, compared without case';
+
+COMMENT ON COLUMN postback.event.notice IS 'Free text, as sent';
+
+COMMENT ON COLUMN postback.event.offer_id IS 'Of the offer; null: none';
+
+COMMENT ON COLUMN postback.event.order_ref IS 'The brand''s own reference';
+
+COMMENT ON COLUMN postback.event.publisher_id IS 'Of the publisher; null: none';
+
+COMMENT ON COLUMN postback.event.receipt_id IS 'The postback that recorded it';
+
+COMMENT ON COLUMN postback.event.sub_id IS 'The publisher''s own tracking value';
+
+COMMENT ON COLUMN postback.event.test IS 'A test order''s';
+
+COMMENT ON COLUMN postback.ledger.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.ledger.conversion_id IS 'Whose money moves; null: a top-up or payout';
+
+COMMENT ON COLUMN postback.ledger.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.ledger.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.ledger.to_account IS 'As from_account';
+
+COMMENT ON COLUMN postback.balance.account IS 'available, held, payable, fees, topup or payout; as in ledger';
+
+COMMENT ON COLUMN postback.balance.amount IS 'Minor units of currency; rows of an account add up';
+
+COMMENT ON COLUMN postback.balance.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.balance.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.balance.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.balance.publisher_id IS 'Of payable; null of the others';
+
+COMMENT ON COLUMN postback.balances.account IS 'available, held, payable, fees, topup or payout';
+
+COMMENT ON COLUMN postback.balances.amount IS 'Minor units of currency; what the outside accounts gave is negative';
+
+COMMENT ON COLUMN postback.balances.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.balances.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.balances.publisher_id IS 'Of payable; null of the others';
+
+COMMENT ON COLUMN postback.delivery.attempts IS 'How many were made';
+
+COMMENT ON COLUMN postback.delivery.body IS 'Rendered; null for GET';
+
+COMMENT ON COLUMN postback.delivery.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.delivery.callback_id IS 'Of the callback';
+
+COMMENT ON COLUMN postback.delivery.click_id IS 'Of the click; null: none';
+
+COMMENT ON COLUMN postback.delivery.conversion_id IS 'Of the conversion; null: none';
+
+COMMENT ON COLUMN postback.delivery.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.delivery.due_at IS 'When it is or was to be sent, or sent again';
+
+COMMENT ON COLUMN postback.delivery.event_id IS 'Of the event; null: none';
+
+COMMENT ON COLUMN postback.delivery.goal IS 'Name of the goal; empty or null: none';
+
+COMMENT ON COLUMN postback.delivery.id IS 'Sent as webhook-id, the same on retries; carries the time of the decision';
+
+COMMENT ON COLUMN postback.delivery.method IS 'GET, POST_FORM or POST_JSON';
+
+COMMENT ON COLUMN postback.delivery.notice IS 'Free text, as sent';
+
+COMMENT ON COLUMN postback.delivery.offer_id IS 'Of the offer; null: none';
+
+COMMENT ON COLUMN postback.delivery.publisher_id IS 'Who is told, or whose conversion a third party is told of';
+
+COMMENT ON COLUMN postback.delivery.test IS 'A test order''s';
+
+COMMENT ON COLUMN postback.delivery.url IS 'Rendered';
 
 COMMENT ON COLUMN postback.delivery_due.attempt_id IS 'Names the current lease; settle() answers to it';
 
+COMMENT ON COLUMN postback.delivery_due.attempts IS 'How many were made';
+
+COMMENT ON COLUMN postback.delivery_due.callback_id IS 'Of the callback';
+
+COMMENT ON COLUMN postback.delivery_due.conversion_id IS 'Of the conversion; null: none';
+
+COMMENT ON COLUMN postback.delivery_due.delivery_id IS 'Of the delivery';
+
+COMMENT ON COLUMN postback.delivery_due.due_at IS 'When it is to be sent; infinity: its callback is disabled';
+
 COMMENT ON COLUMN postback.delivery_due.endpoint IS 'host:port, what connection caps and the breaker go by';
+
+COMMENT ON COLUMN postback.delivery_due.leased_until IS 'In flight until then; null: it is not';
+
+COMMENT ON COLUMN postback.delivery_due.sender IS 'Who has the lease';
+
+COMMENT ON COLUMN postback.delivery_due.seq IS 'As in delivery; older ones go first';
 
 COMMENT ON COLUMN postback.delivery_due.unanswered IS 'A lease ended without an answer: the receiver may have accepted it, so older ones wait for its end';
 
@@ -1447,9 +2303,120 @@ COMMENT ON TABLE postback.delivery_due_now IS 'The deliveries that are due, thos
 
 COMMENT ON TABLE postback.delivery_due_later IS 'The deliveries that are due later: delayed, backing off, or of a disabled callback (infinity)';
 
+COMMENT ON COLUMN postback.attempt.address IS 'The address that was connected to';
+
+COMMENT ON COLUMN postback.attempt.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.attempt.callback_id IS 'Of the callback';
+
+COMMENT ON COLUMN postback.attempt.delivery_id IS 'Of the delivery';
+
+COMMENT ON COLUMN postback.attempt.error IS 'Why it did not succeed';
+
+COMMENT ON COLUMN postback.attempt.http_code IS 'Of the answer; null: there was none';
+
+COMMENT ON COLUMN postback.attempt.id IS 'Carries the time of the claim';
+
+COMMENT ON COLUMN postback.attempt.milliseconds IS 'How long it took';
+
+COMMENT ON COLUMN postback.attempt.number IS '1, 2, 3 ... of the delivery';
+
+COMMENT ON COLUMN postback.attempt.outcome IS 'success, failure (the server said no), error (no answer) or blocked';
+
+COMMENT ON COLUMN postback.attempt.sender IS 'Which postbackd made it';
+
+COMMENT ON COLUMN postback.partition_policy.ahead IS 'How many partitions there are beyond the current one';
+
 COMMENT ON COLUMN postback.partition_policy.retention IS 'Partitions wholly older than this are dropped, unless still needed; null: never';
 
+COMMENT ON COLUMN postback.partition_policy.table_name IS 'Without schema';
+
+COMMENT ON COLUMN postback.partition_policy.width IS 'Of a partition; a change holds for those yet to be made';
+
+COMMENT ON COLUMN postback.reply."order" IS 'The brand''s reference';
+
+COMMENT ON COLUMN postback.reply.applied IS 'What was parked and done now';
+
+COMMENT ON COLUMN postback.reply.attribution IS 'click, promo_code, last_click or none';
+
+COMMENT ON COLUMN postback.reply.body IS 'Ready to send, in the token''s reply style';
+
+COMMENT ON COLUMN postback.reply.code IS 'Error code; null if not refused';
+
+COMMENT ON COLUMN postback.reply.commission IS 'Minor units of commission_currency; null: unpriced';
+
+COMMENT ON COLUMN postback.reply.commission_currency IS 'The brand''s';
+
+COMMENT ON COLUMN postback.reply.content_type IS 'Of body';
+
+COMMENT ON COLUMN postback.reply.conversion_id IS 'Of the conversion; null: none';
+
+COMMENT ON COLUMN postback.reply.created IS 'The conversion was made by this call';
+
+COMMENT ON COLUMN postback.reply.currency IS 'Of value';
+
+COMMENT ON COLUMN postback.reply.event_id IS 'The event recorded, or repeated';
+
+COMMENT ON COLUMN postback.reply.fee IS 'Minor units of commission_currency; null: unpriced';
+
+COMMENT ON COLUMN postback.reply.goal IS 'The conversion''s; empty: none';
+
+COMMENT ON COLUMN postback.reply.hold_until IS 'When it approves itself; null unless pending';
+
+COMMENT ON COLUMN postback.reply.http_status IS 'Ready to send';
+
+COMMENT ON COLUMN postback.reply.item IS 'Number of the item in the batch that it answers';
+
+COMMENT ON COLUMN postback.reply.message IS 'What is wrong, for people';
+
+COMMENT ON COLUMN postback.reply.ok IS 'Not refused';
+
+COMMENT ON COLUMN postback.reply.outcome IS 'The error code, else result';
+
+COMMENT ON COLUMN postback.reply.parameter IS 'The one to blame';
+
+COMMENT ON COLUMN postback.reply.receipt_id IS 'The call''s row in receipt';
+
+COMMENT ON COLUMN postback.reply.result IS 'created, duplicate, approved, reversed, adjusted, event or reopened; null if refused';
+
+COMMENT ON COLUMN postback.reply.retry_after IS 'Seconds; null: the header is not sent';
+
+COMMENT ON COLUMN postback.reply.status IS 'Of the conversion now: pending, approved or reversed';
+
+COMMENT ON COLUMN postback.reply.test IS 'A test order''s';
+
+COMMENT ON COLUMN postback.reply.value IS 'Order value, minor units of currency';
+
+COMMENT ON COLUMN postback.reply.warning IS 'Words separated by spaces';
+
+COMMENT ON COLUMN postback.click_reply.click_id IS 'Null: none was recorded';
+
+COMMENT ON COLUMN postback.click_reply.cookie IS 'Value of Set-Cookie';
+
+COMMENT ON COLUMN postback.click_reply.http_status IS '302, or 404: there is nowhere to send the visitor';
+
+COMMENT ON COLUMN postback.click_reply.item IS 'Number of the item in the batch that it answers';
+
+COMMENT ON COLUMN postback.click_reply.location IS 'Where the visitor is sent';
+
+COMMENT ON ROUTINE postback.check_url(text,text) IS 'Refuses what is not an absolute http or https URL of up to 4096 bytes';
+
 COMMENT ON ROUTINE postback.check_period(text,interval) IS 'Refuses null, negative and endless periods';
+
+COMMENT ON ROUTINE postback.terms_changed() IS 'Makes a new version of terms that an UPDATE changes and conversions were priced with: a row of its own with a new id; the old one
+ends now. Those that have ended are left as they are, with a warning; those that priced nothing are changed where they stand';
+
+REVOKE ALL ON ROUTINE postback.terms_changed() FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+
+COMMENT ON ROUTINE postback.terms_deleted() IS 'Refuses to delete terms that conversions were priced with';
+
+REVOKE ALL ON ROUTINE postback.terms_deleted() FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+
+COMMENT ON ROUTINE postback.brand_limit_changed() IS 'Keeps brand.exhausted true to the limit of a new brand, and to a changed one';
+
+COMMENT ON ROUTINE postback.brand_currency_changed() IS 'Refuses another currency for a brand that has conversions or money';
+
+REVOKE ALL ON ROUTINE postback.brand_currency_changed() FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
 
 COMMENT ON ROUTINE postback.still_needed(text,postback.ulid,postback.ulid,timestamp with time zone) IS 'What the table''s rows with ids from lower to upper (exclusive) are needed for, however old they are; null: nothing';
 
@@ -1495,6 +2462,50 @@ COMMENT ON ROUTINE postback.requeue(postback.ulid,timestamp with time zone,times
 one of states (failed unless said otherwise); they keep their ids and get further attempts. Returns how many. What was too long
 to be rendered stays failed. Errors: invalid_parameter_value.';
 
+COMMENT ON COLUMN postback.explanation.detail IS 'Which';
+
+COMMENT ON COLUMN postback.explanation.outcome IS 'What came of it';
+
+COMMENT ON COLUMN postback.explanation.step IS 'What was looked at';
+
+COMMENT ON COLUMN postback.request."order" IS 'The brand''s reference';
+
+COMMENT ON COLUMN postback.request.address_hash IS 'Of ip';
+
+COMMENT ON COLUMN postback.request.asks IS 'new, approved, reversed or partial';
+
+COMMENT ON COLUMN postback.request.click_id IS 'Of the click; null: none';
+
+COMMENT ON COLUMN postback.request.click_sent IS 'The click id as sent';
+
+COMMENT ON COLUMN postback.request.code IS 'Why it cannot be read';
+
+COMMENT ON COLUMN postback.request.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.request.event IS 'Name of the event';
+
+COMMENT ON COLUMN postback.request.goal IS 'Name of the goal; empty or null: none';
+
+COMMENT ON COLUMN postback.request.ip IS 'As sent, to narrow the last click';
+
+COMMENT ON COLUMN postback.request.is_event IS 'Records an event';
+
+COMMENT ON COLUMN postback.request.message IS 'Why it cannot be read, for people';
+
+COMMENT ON COLUMN postback.request.offer_id IS 'Of the offer; null: none';
+
+COMMENT ON COLUMN postback.request.promo_code IS 'As sent';
+
+COMMENT ON COLUMN postback.request.publisher_id IS 'Of the publisher; null: none';
+
+COMMENT ON COLUMN postback.request.received IS 'When it first came';
+
+COMMENT ON COLUMN postback.request.status IS 'As sent';
+
+COMMENT ON COLUMN postback.request.test IS 'A test order''s';
+
+COMMENT ON COLUMN postback.request.value IS 'Minor units of currency';
+
 COMMENT ON ROUTINE postback.replay_call(postback.ulid) IS 'The call of replay()';
 
 REVOKE ALL ON ROUTINE postback.replay_call(postback.ulid) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
@@ -1507,6 +2518,20 @@ what it says: idempotent.';
 REVOKE ALL ON ROUTINE postback.replay(postback.ulid) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
 GRANT EXECUTE ON ROUTINE postback.replay(postback.ulid) TO postback_operator;
 
+COMMENT ON COLUMN postback.reconciled."order" IS 'The brand''s reference';
+
+COMMENT ON COLUMN postback.reconciled.conversion_id IS 'Of the conversion; null: none';
+
+COMMENT ON COLUMN postback.reconciled.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.reconciled.goal IS 'Name of the goal; empty or null: none';
+
+COMMENT ON COLUMN postback.reconciled.notice IS 'From the list';
+
+COMMENT ON COLUMN postback.reconciled.our_status IS 'pending, approved or reversed; null: we have no such conversion';
+
+COMMENT ON COLUMN postback.reconciled.their_value IS 'As our_value; null: the list does not say';
+
 COMMENT ON ROUTINE postback.delay_misfits(postback.ulid[]) IS 'Of deliveries whose delay is over, those whose callback would not fire any more on their conversion as it is now, by the
 conditions that decided on them, or on another status; and why. Likewise of events and clicks. claim() skips them';
 
@@ -1515,14 +2540,216 @@ WHERE id = ... shows what came of it. It is rendered with the newest conversion,
 it (of the last 10,000), or with sample values if there is none. It is a test: {test} is 1, the column test true; conversion_id,
 event_id and click_id are null, so that it counts in no seq and supersedes nothing. Errors: invalid_parameter_value.';
 
+COMMENT ON COLUMN postback.conversions.attribution IS 'click, promo_code, last_click or none';
+
+COMMENT ON COLUMN postback.conversions.brand IS 'Name of the brand';
+
+COMMENT ON COLUMN postback.conversions.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.conversions.click_id IS 'Of the click; null: none';
+
+COMMENT ON COLUMN postback.conversions.created_at IS 'When the row was made';
+
+COMMENT ON COLUMN postback.conversions.currency IS 'ISO 4217, of value';
+
+COMMENT ON COLUMN postback.conversions.external_transaction_id IS 'The publisher''s own click id';
+
+COMMENT ON COLUMN postback.conversions.fee IS 'What the network earns, minor units of payout_currency; null: unpriced';
+
+COMMENT ON COLUMN postback.conversions.goal IS 'Name of the goal; empty or null: none';
+
+COMMENT ON COLUMN postback.conversions.hold_until IS 'When approve_due() approves it';
+
+COMMENT ON COLUMN postback.conversions.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.conversions.notice IS 'Free text, as sent';
+
+COMMENT ON COLUMN postback.conversions.offer IS 'Name of the offer';
+
+COMMENT ON COLUMN postback.conversions.offer_id IS 'Of the offer; null: none';
+
+COMMENT ON COLUMN postback.conversions.order_ref IS 'The brand''s own reference';
+
+COMMENT ON COLUMN postback.conversions.payout_currency IS 'ISO 4217: the brand''s, of payout, fee, revenue and margin';
+
+COMMENT ON COLUMN postback.conversions.promo_code IS 'As sent';
+
+COMMENT ON COLUMN postback.conversions.public_status IS 'As the outside is told: pending, approved or rejected';
+
+COMMENT ON COLUMN postback.conversions.publisher IS 'Name of the publisher';
+
+COMMENT ON COLUMN postback.conversions.publisher_id IS 'Of the publisher; null: none';
+
+COMMENT ON COLUMN postback.conversions.reason IS 'Rejection reason';
+
+COMMENT ON COLUMN postback.conversions.status IS 'pending, approved or reversed';
+
+COMMENT ON COLUMN postback.conversions.sub_id IS 'The publisher''s own tracking value';
+
+COMMENT ON COLUMN postback.conversions.test IS 'A test order''s';
+
+COMMENT ON COLUMN postback.conversions.updated_at IS 'When it was last changed';
+
+COMMENT ON COLUMN postback.conversions.value IS 'Order value, minor units of currency';
+
+COMMENT ON COLUMN postback.deliveries.attempts IS 'How many were made';
+
+COMMENT ON COLUMN postback.deliveries.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.deliveries.callback IS 'Name of the callback';
+
+COMMENT ON COLUMN postback.deliveries.callback_id IS 'Of the callback';
+
+COMMENT ON COLUMN postback.deliveries.conversion_id IS 'Of the conversion; null: none';
+
+COMMENT ON COLUMN postback.deliveries.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.deliveries.error IS 'Why it did not succeed';
+
+COMMENT ON COLUMN postback.deliveries.goal IS 'Name of the goal; empty or null: none';
+
+COMMENT ON COLUMN postback.deliveries.http_code IS 'Of the answer; null: there was none';
+
+COMMENT ON COLUMN postback.deliveries.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.deliveries.method IS 'GET, POST_FORM or POST_JSON';
+
+COMMENT ON COLUMN postback.deliveries.notice IS 'Free text, as sent';
+
+COMMENT ON COLUMN postback.deliveries.offer IS 'Name of the offer';
+
+COMMENT ON COLUMN postback.deliveries.offer_id IS 'Of the offer; null: none';
+
+COMMENT ON COLUMN postback.deliveries.payout IS 'Commission, minor units of currency';
+
+COMMENT ON COLUMN postback.deliveries.postback_url IS 'As it is sent';
+
+COMMENT ON COLUMN postback.deliveries.publisher IS 'Name of the publisher';
+
+COMMENT ON COLUMN postback.deliveries.publisher_id IS 'Of the publisher; null: none';
+
+COMMENT ON COLUMN postback.deliveries.revenue IS 'Commission and fee, minor units of currency';
+
+COMMENT ON COLUMN postback.deliveries.seq IS '1, 2, 3 ... per callback and conversion';
+
+COMMENT ON COLUMN postback.deliveries.state IS 'waiting, queued, delivered, failed, skipped, superseded or blocked';
+
+COMMENT ON COLUMN postback.deliveries.status IS 'pending, approved or rejected, as the outside is told';
+
+COMMENT ON COLUMN postback.deliveries.test IS 'A test order''s';
+
+COMMENT ON COLUMN postback.attempts.address IS 'The address that was connected to';
+
+COMMENT ON COLUMN postback.attempts.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.attempts.callback IS 'Name of the callback';
+
+COMMENT ON COLUMN postback.attempts.callback_id IS 'Of the callback';
+
+COMMENT ON COLUMN postback.attempts.conversion_id IS 'Of the conversion; null: none';
+
+COMMENT ON COLUMN postback.attempts.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.attempts.delivery_id IS 'Of the delivery';
+
+COMMENT ON COLUMN postback.attempts.error IS 'Why it did not succeed';
+
+COMMENT ON COLUMN postback.attempts.goal IS 'Name of the goal; empty or null: none';
+
+COMMENT ON COLUMN postback.attempts.http_code IS 'Of the answer; null: there was none';
+
+COMMENT ON COLUMN postback.attempts.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.attempts.method IS 'GET, POST_FORM or POST_JSON';
+
+COMMENT ON COLUMN postback.attempts.milliseconds IS 'How long it took';
+
+COMMENT ON COLUMN postback.attempts.notice IS 'Free text, as sent';
+
+COMMENT ON COLUMN postback.attempts.number IS '1, 2, 3 ... of the delivery';
+
+COMMENT ON COLUMN postback.attempts.offer IS 'Name of the offer';
+
+COMMENT ON COLUMN postback.attempts.offer_id IS 'Of the offer; null: none';
+
+COMMENT ON COLUMN postback.attempts.outcome IS 'success, failure, error or blocked';
+
+COMMENT ON COLUMN postback.attempts.payout IS 'Commission, minor units of currency';
+
+COMMENT ON COLUMN postback.attempts.postback_url IS 'As it is sent';
+
+COMMENT ON COLUMN postback.attempts.publisher IS 'Name of the publisher';
+
+COMMENT ON COLUMN postback.attempts.publisher_id IS 'Of the publisher; null: none';
+
+COMMENT ON COLUMN postback.attempts.revenue IS 'Commission and fee, minor units of currency';
+
+COMMENT ON COLUMN postback.attempts.sender IS 'Which postbackd made it';
+
+COMMENT ON COLUMN postback.attempts.status IS 'pending, approved or rejected, as the outside is told';
+
+COMMENT ON COLUMN postback.callbacks.brand_id IS 'Null: any brand';
+
+COMMENT ON COLUMN postback.callbacks.created IS 'When the row was made';
+
+COMMENT ON COLUMN postback.callbacks.delay IS 'Between the change and its delivery';
+
+COMMENT ON COLUMN postback.callbacks.disabled_at IS 'When it was switched off';
+
+COMMENT ON COLUMN postback.callbacks.disabled_reason IS 'Why it was switched off';
+
+COMMENT ON COLUMN postback.callbacks.enabled IS 'Off: nothing is sent';
+
+COMMENT ON COLUMN postback.callbacks.goal IS 'Null: any goal';
+
+COMMENT ON COLUMN postback.callbacks.http_type IS 'GET, POST (form) or POST (JSON)';
+
+COMMENT ON COLUMN postback.callbacks.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.callbacks.name IS 'For people';
+
+COMMENT ON COLUMN postback.callbacks.offer IS 'Name of the offer';
+
+COMMENT ON COLUMN postback.callbacks.offer_id IS 'Null: any offer';
+
+COMMENT ON COLUMN postback.callbacks.publisher IS 'Name of the publisher';
+
+COMMENT ON COLUMN postback.callbacks.publisher_id IS 'Null: any publisher';
+
+COMMENT ON COLUMN postback.callbacks.reasons IS 'Rejection reasons that fire; null: any';
+
+COMMENT ON COLUMN postback.callbacks.statuses IS 'Firing status';
+
+COMMENT ON COLUMN postback.callbacks.type IS 'click, conversion or event';
+
+COMMENT ON COLUMN postback.callbacks.updated IS 'When it was last changed';
+
+COMMENT ON COLUMN postback.callbacks.url IS 'Template with {macros}';
+
 COMMENT ON ROUTINE postback.callback_figures(interval,bigint) IS 'How each callback fares, by its attempts among the newest (null: all) of so long a time; columns as in postback.callback_health';
 
 REVOKE ALL ON ROUTINE postback.callback_figures(interval,bigint) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
 GRANT EXECUTE ON ROUTINE postback.callback_figures(interval,bigint) TO postback_operator;
 
+COMMENT ON COLUMN postback.callback_health.attempts IS 'Made in the last day';
+
 COMMENT ON COLUMN postback.callback_health.delayed IS 'Of them those that were never tried and are due later';
 
+COMMENT ON COLUMN postback.callback_health.disabled_reason IS 'Why it was switched off';
+
+COMMENT ON COLUMN postback.callback_health.enabled IS 'Off: nothing is sent';
+
 COMMENT ON COLUMN postback.callback_health.failing_since IS 'First failed attempt since the last success, however long ago';
+
+COMMENT ON COLUMN postback.callback_health.id IS 'Of the callback';
+
+COMMENT ON COLUMN postback.callback_health.last_error IS 'Of the last day';
+
+COMMENT ON COLUMN postback.callback_health.last_error_at IS 'Of the last day';
+
+COMMENT ON COLUMN postback.callback_health.last_success_at IS 'Of the last day';
+
+COMMENT ON COLUMN postback.callback_health.name IS 'For people';
 
 COMMENT ON COLUMN postback.callback_health.oldest_due IS 'Long past: nothing sends, or the endpoint is slow. Null: nothing is due';
 
@@ -1547,11 +2774,255 @@ The last three columns count all callbacks';
 REVOKE ALL ON ROUTINE postback.callback_metrics(integer) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
 GRANT EXECUTE ON ROUTINE postback.callback_metrics(integer) TO postback_sender;
 
+COMMENT ON COLUMN postback.publisher_payable.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.publisher_payable.payable IS 'Minor units of currency';
+
+COMMENT ON COLUMN postback.publisher_payable.publisher IS 'Name of the publisher';
+
+COMMENT ON COLUMN postback.publisher_payable.publisher_id IS 'Who is owed it';
+
+COMMENT ON COLUMN postback.daily.approved IS 'Approved conversions';
+
+COMMENT ON COLUMN postback.daily.approved_fee IS 'Fee of approved conversions, minor units of the brand''s currency';
+
+COMMENT ON COLUMN postback.daily.approved_payout IS 'Commission of approved conversions, minor units of the brand''s currency';
+
+COMMENT ON COLUMN postback.daily.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.daily.clicks IS 'Recorded clicks';
+
+COMMENT ON COLUMN postback.daily.day IS 'UTC';
+
+COMMENT ON COLUMN postback.daily.pending IS 'Pending conversions';
+
+COMMENT ON COLUMN postback.daily.pending_fee IS 'Fee of pending conversions, minor units of the brand''s currency';
+
+COMMENT ON COLUMN postback.daily.publisher_id IS 'Null, as offer_id: unattributed';
+
+COMMENT ON COLUMN postback.daily.reversed IS 'Reversed conversions';
+
+COMMENT ON COLUMN postback.daily_mark.one IS 'There is one row';
+
+COMMENT ON COLUMN postback.daily_mark.rolled_at IS 'When roll_up() moved it last';
+
+COMMENT ON COLUMN postback.daily_visitor.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.daily_visitor.day IS 'UTC';
+
+COMMENT ON COLUMN postback.daily_visitor.publisher_id IS 'Whose click it was';
+
 COMMENT ON COLUMN postback.daily_visitor.visitor IS 'Hash of brand, offer, publisher and the click''s hashes of address and user agent';
 
 COMMENT ON TABLE postback.daily_visitor IS 'Who was counted as a unique click on the day of the mark';
 
 GRANT SELECT (brand_id, publisher_id, day, visitor) ON TABLE postback.daily_visitor TO postback_operator;
 GRANT SELECT (brand_id, publisher_id, day, visitor) ON TABLE postback.daily_visitor TO postback_reader;
+
+COMMENT ON COLUMN postback.daily_now.approved IS 'Approved conversions';
+
+COMMENT ON COLUMN postback.daily_now.approved_fee IS 'Fee of approved conversions, minor units of the brand''s currency';
+
+COMMENT ON COLUMN postback.daily_now.approved_payout IS 'Commission of approved conversions, minor units of the brand''s currency';
+
+COMMENT ON COLUMN postback.daily_now.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.daily_now.clicks IS 'Recorded clicks';
+
+COMMENT ON COLUMN postback.daily_now.day IS 'UTC';
+
+COMMENT ON COLUMN postback.daily_now.offer_id IS 'Null, as publisher_id: unattributed';
+
+COMMENT ON COLUMN postback.daily_now.pending IS 'Pending conversions';
+
+COMMENT ON COLUMN postback.daily_now.pending_fee IS 'Fee of pending conversions, minor units of the brand''s currency';
+
+COMMENT ON COLUMN postback.daily_now.pending_payout IS 'Commission of pending conversions, minor units of the brand''s currency';
+
+COMMENT ON COLUMN postback.daily_now.publisher_id IS 'Null, as offer_id: unattributed';
+
+COMMENT ON COLUMN postback.daily_now.reversed IS 'Reversed conversions';
+
+COMMENT ON COLUMN postback.daily_now.unique_clicks IS 'As in daily';
+
+COMMENT ON COLUMN postback.report_daily.approved IS 'Approved conversions';
+
+COMMENT ON COLUMN postback.report_daily.brand IS 'Name of the brand';
+
+COMMENT ON COLUMN postback.report_daily.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.report_daily.clicks IS 'Recorded clicks';
+
+COMMENT ON COLUMN postback.report_daily.conversions IS 'pending, approved and rejected';
+
+COMMENT ON COLUMN postback.report_daily.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.report_daily.day IS 'UTC';
+
+COMMENT ON COLUMN postback.report_daily.offer IS 'Name of the offer';
+
+COMMENT ON COLUMN postback.report_daily.offer_id IS 'Of the offer; null: none';
+
+COMMENT ON COLUMN postback.report_daily.pending IS 'Pending conversions';
+
+COMMENT ON COLUMN postback.report_daily.publisher IS 'Name of the publisher';
+
+COMMENT ON COLUMN postback.report_daily.publisher_id IS 'Of the publisher; null: none';
+
+COMMENT ON COLUMN postback.report_daily_brands.approved IS 'Approved conversions';
+
+COMMENT ON COLUMN postback.report_daily_brands.brand IS 'Name of the brand';
+
+COMMENT ON COLUMN postback.report_daily_brands.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.report_daily_brands.clicks IS 'Recorded clicks';
+
+COMMENT ON COLUMN postback.report_daily_brands.conversions IS 'pending, approved and rejected';
+
+COMMENT ON COLUMN postback.report_daily_brands.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.report_daily_brands.day IS 'UTC';
+
+COMMENT ON COLUMN postback.report_daily_brands.pending IS 'Pending conversions';
+
+COMMENT ON COLUMN postback.report_daily_offers.approved IS 'Approved conversions';
+
+COMMENT ON COLUMN postback.report_daily_offers.brand IS 'Name of the brand';
+
+COMMENT ON COLUMN postback.report_daily_offers.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.report_daily_offers.clicks IS 'Recorded clicks';
+
+COMMENT ON COLUMN postback.report_daily_offers.conversions IS 'pending, approved and rejected';
+
+COMMENT ON COLUMN postback.report_daily_offers.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.report_daily_offers.day IS 'UTC';
+
+COMMENT ON COLUMN postback.report_daily_offers.offer IS 'Name of the offer';
+
+COMMENT ON COLUMN postback.report_daily_offers.offer_id IS 'Of the offer; null: none';
+
+COMMENT ON COLUMN postback.report_daily_offers.pending IS 'Pending conversions';
+
+COMMENT ON COLUMN postback.report_daily_publishers.approved IS 'Approved conversions';
+
+COMMENT ON COLUMN postback.report_daily_publishers.clicks IS 'Recorded clicks';
+
+COMMENT ON COLUMN postback.report_daily_publishers.conversions IS 'pending, approved and rejected';
+
+COMMENT ON COLUMN postback.report_daily_publishers.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.report_daily_publishers.day IS 'UTC';
+
+COMMENT ON COLUMN postback.report_daily_publishers.pending IS 'Pending conversions';
+
+COMMENT ON COLUMN postback.report_daily_publishers.publisher IS 'Name of the publisher';
+
+COMMENT ON COLUMN postback.report_daily_publishers.publisher_id IS 'Of the publisher; null: none';
+
+COMMENT ON COLUMN postback.report_conversions."order" IS 'The brand''s own reference';
+
+COMMENT ON COLUMN postback.report_conversions.attribution IS 'click, promo_code, last_click or none';
+
+COMMENT ON COLUMN postback.report_conversions.brand IS 'Name of the brand';
+
+COMMENT ON COLUMN postback.report_conversions.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.report_conversions.click_id IS 'Of the click; null: none';
+
+COMMENT ON COLUMN postback.report_conversions.created_at IS 'When the order came';
+
+COMMENT ON COLUMN postback.report_conversions.currency IS 'ISO 4217, of value';
+
+COMMENT ON COLUMN postback.report_conversions.external_transaction_id IS 'The publisher''s own click id';
+
+COMMENT ON COLUMN postback.report_conversions.goal IS 'Name of the goal; empty or null: none';
+
+COMMENT ON COLUMN postback.report_conversions.id IS 'Made with the row; carries the time';
+
+COMMENT ON COLUMN postback.report_conversions.notice IS 'Free text, as sent';
+
+COMMENT ON COLUMN postback.report_conversions.offer IS 'Name of the offer';
+
+COMMENT ON COLUMN postback.report_conversions.offer_id IS 'Of the offer; null: none';
+
+COMMENT ON COLUMN postback.report_conversions.payout_currency IS 'ISO 4217: the brand''s, of payout, fee, revenue and margin';
+
+COMMENT ON COLUMN postback.report_conversions.promo_code IS 'As sent';
+
+COMMENT ON COLUMN postback.report_conversions.publisher IS 'Name of the publisher';
+
+COMMENT ON COLUMN postback.report_conversions.publisher_id IS 'Of the publisher; null: none';
+
+COMMENT ON COLUMN postback.report_conversions.reason IS 'Rejection reason';
+
+COMMENT ON COLUMN postback.report_conversions.status IS 'pending, approved or rejected, as the outside is told';
+
+COMMENT ON COLUMN postback.report_conversions.sub_id IS 'The publisher''s own tracking value';
+
+COMMENT ON COLUMN postback.report_conversions.test IS 'A test order''s';
+
+COMMENT ON COLUMN postback.report_conversions.updated_at IS 'When it was last changed';
+
+COMMENT ON COLUMN postback.report_pending.brand IS 'Name of the brand';
+
+COMMENT ON COLUMN postback.report_pending.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.report_pending.conversions IS 'Pending ones';
+
+COMMENT ON COLUMN postback.report_pending.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.report_pending.margin IS 'Their fee';
+
+COMMENT ON COLUMN postback.report_pending.payout IS 'Their commission, full units of currency; likewise revenue and margin';
+
+COMMENT ON COLUMN postback.report_pending.revenue IS 'Their commission and fee';
+
+COMMENT ON COLUMN postback.report_rejections.brand IS 'Name of the brand';
+
+COMMENT ON COLUMN postback.report_rejections.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.report_rejections.conversions IS 'How many were rejected for it';
+
+COMMENT ON COLUMN postback.report_rejections.currency IS 'ISO 4217, of the amounts beside it';
+
+COMMENT ON COLUMN postback.report_rejections.rank IS 'Among the reasons of brand and month; 1 is the most frequent';
+
+COMMENT ON COLUMN postback.report_rejections.revenue IS 'Commission and fee that were not charged';
+
+COMMENT ON COLUMN postback.report_time_to_convert.brand IS 'Name of the brand';
+
+COMMENT ON COLUMN postback.report_time_to_convert.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.report_time_to_convert.conversions IS 'With a click';
+
+COMMENT ON COLUMN postback.report_time_to_convert.fastest IS 'From click to conversion';
+
+COMMENT ON COLUMN postback.report_time_to_convert.later IS 'After seven days or more';
+
+COMMENT ON COLUMN postback.report_time_to_convert.median IS 'Half of them are as fast as this';
+
+COMMENT ON COLUMN postback.report_time_to_convert.offer IS 'Name of the offer';
+
+COMMENT ON COLUMN postback.report_time_to_convert.offer_id IS 'Of the offer; null: none';
+
+COMMENT ON COLUMN postback.report_time_to_convert.publisher IS 'Name of the publisher';
+
+COMMENT ON COLUMN postback.report_time_to_convert.publisher_id IS 'Of the publisher; null: none';
+
+COMMENT ON COLUMN postback.report_time_to_convert.slowest IS 'From click to conversion';
+
+COMMENT ON COLUMN postback.report_time_to_convert.under_10_seconds IS 'Conversions that took so long; suspicious if many';
+
+COMMENT ON COLUMN postback.report_time_to_convert.under_1_day IS 'After an hour or more';
+
+COMMENT ON COLUMN postback.report_time_to_convert.under_1_hour IS 'After 10 minutes or more';
+
+COMMENT ON COLUMN postback.report_time_to_convert.under_7_days IS 'After a day or more';
+
+COMMENT ON COLUMN postback.reader_scope.brand_id IS 'The brand whose rows it sees';
+
+COMMENT ON COLUMN postback.reader_scope.publisher_id IS 'Or the publisher';
 
 SELECT postback.keep_policies();
