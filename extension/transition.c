@@ -381,6 +381,9 @@ read_chunk(TriggerData *trigger, Transition *old_rows, Transition *new_rows, Cha
 		if (!same_for_effects(before, after))
 			changes[(*count)++] = (Change) {.before = before, .after = after, .actor = actor};
 	}
+	/* A tuple that comes from disk is in the chunk's memory, which goes before the slots are filled again. */
+	ExecClearTuple(old_rows->slot);
+	ExecClearTuple(new_rows->slot);
 	return read;
 }
 

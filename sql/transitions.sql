@@ -140,6 +140,15 @@ UPDATE postback.conversion SET status = 'approved' WHERE id = pg_temp.id('TEST-T
 SELECT * FROM pg_temp.effects('TEST-T');
 SELECT r.* FROM pg_temp.refusal($$UPDATE postback.conversion SET status = 'reversed' WHERE id = pg_temp.id('TEST-T')$$) r;
 
+-- more than work_mem holds is read from disk
+BEGIN;
+SET LOCAL work_mem = '64kB';
+SELECT count(pg_temp.make('W-' || n)) FROM generate_series(1, 5) n;
+UPDATE postback.conversion SET status = 'approved', notice = repeat(order_ref, 100000) WHERE brand_id = :'brand' AND order_ref LIKE 'W-%';
+SELECT c.order_ref, h.to_status, h.notice = c.notice AS noticed FROM postback.conversion c JOIN postback.history h ON h.conversion_id = c.id
+WHERE c.brand_id = :'brand' AND c.order_ref LIKE 'W-%' AND h.from_status IS NOT NULL ORDER BY 1;
+ROLLBACK;
+
 -- some thousands at once: one of them is lowered and approved, one only lowered, one reversed
 SELECT count(*) FILTER (WHERE r.outcome = 'created') AS created
 FROM (SELECT array_agg(n) AS items, array_agg(:'token'::text) AS tokens, array_agg('GET'::text) AS methods,
