@@ -98,9 +98,11 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"   WHERE o.brand_id = k.brand_id AND o.order_ref = k.order_ref"
 		"   ORDER BY o.brand_id, o.order_ref, o.goal LIMIT 1000 FOR NO KEY UPDATE) c"
 	},
+	/* Each id once. An ORDER BY would have all of an index read for it. */
 	[ST_CONVERSIONS_BY_ID] = {
 		"u",
-		"SELECT * FROM postback.conversion WHERE id = ANY ($1) ORDER BY brand_id, order_ref, goal FOR NO KEY UPDATE"
+		"SELECT c.* FROM pg_catalog.unnest($1) AS k (id)"
+		" CROSS JOIN LATERAL (SELECT * FROM postback.conversion x WHERE x.id = k.id LIMIT 1 FOR NO KEY UPDATE) c"
 	},
 	/* The next unpriced ones after an id; locked by somebody: left for the next call. */
 	[ST_UNPRICED] = {

@@ -591,10 +591,11 @@ wishes_apply(Wish *wishes, int count)
 
 	qsort(wishes, count, sizeof(Wish), wish_compare);
 	for (int i = 0; i < count; i++)
-	{
-		rows_next(rows);
-		put_ulid(rows, &wishes[i].id);
-	}
+		if (i == 0 || !ulid_equal(&wishes[i].id, &wishes[i - 1].id))
+		{
+			rows_next(rows);
+			put_ulid(rows, &wishes[i].id);
+		}
 	found = (int) rows_execute(rows);
 	for (int i = 0; i < found; i++)
 	{

@@ -162,6 +162,24 @@ SELECT status, value, commission, fee, count(*) FROM postback.conversion WHERE b
 SELECT h.from_status, h.to_status, h.from_value, h.to_value, h.to_commission, h.actor, count(*), count(DISTINCT h.conversion_id) AS conversions
 FROM postback.conversion c JOIN postback.history h ON h.conversion_id = c.id
 WHERE c.brand_id = :'brand' AND c.order_ref LIKE 'L-%' GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1 NULLS FIRST, 2, 3, 4;
+
+-- who changes one of them reads that one, not the thousands
+CREATE FUNCTION pg_temp.conversions_read(statement text) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    before bigint := (SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'postback.conversion'::regclass);
+BEGIN
+    EXECUTE format(statement, pg_temp.id('L-10'));
+    RETURN (SELECT seq_tup_read + idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relid = 'postback.conversion'::regclass) - before;
+END
+$$;
+BEGIN;
+SELECT n, pg_temp.conversions_read(statement) BETWEEN 1 AND 20 AS few
+FROM (VALUES (1, 'SELECT postback.reverse(%L)'), (2, 'SELECT postback.reopen(%L)'), (3, 'SELECT postback.adjust(%L, 900)'), (4, 'SELECT postback.approve(%L)'),
+             (5, 'SELECT postback.attribute(%L, postback.new_ulid())'), (6, 'UPDATE postback.conversion SET notice = ''x'' WHERE id = %L'),
+             (7, format('SELECT postback.receive(%L, ''order=L-10&status=approved'')', :'token')),
+             (8, format('SELECT postback.reconcile(%L, rows => ''[{"order": "L-10", "status": "reversed"}]'', apply => true, claw_back => true)', :'brand')))
+    AS k (n, statement) ORDER BY n;
+ROLLBACK;
 SELECT l.kind, l.amount, count(*)
 FROM postback.conversion c JOIN postback.ledger l ON l.conversion_id = c.id
 WHERE c.brand_id = :'brand' AND c.order_ref LIKE 'L-%' GROUP BY 1, 2 ORDER BY 1, 2;
