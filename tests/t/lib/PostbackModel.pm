@@ -336,7 +336,8 @@ sub _send
 	}
 	# A new one without a currency is in the brand's, a follow-up in its conversion's.
 	my $currency = $item->{currency} // ($item->{status} eq 'new' ? $self->{currency} : $c->{currency});
-	if ($action eq 'duplicate')
+	# A partial's value is compared, so it must be in the same currency.
+	if ($action eq 'duplicate' && ($item->{status} ne 'partial' || $currency eq $c->{currency}))
 	{
 		my $differs = $currency ne $c->{currency} || (defined $item->{value} && $item->{value} != $c->{value});
 		return _reply('duplicate', $c, created => 0, warning => $differs ? 'value_differs' : undef);
