@@ -203,6 +203,13 @@ do_attribute(StaffCall *staff, const PbUlid *click_id)
 		after->has_rate = source->has_rate;
 		after->fx_rate = source->fx_rate;
 	}
+	/* The offer's own hold, from when the order came. */
+	if (source->offer != NULL && source->offer->has_hold)
+	{
+		after->has_hold = true;
+		after->hold_until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(after->created_at),
+																	source->offer->hold));
+	}
 	if (conversion_price(after, source->terms) != PB_OK)
 		item_refuse(call, PB_BAD_VALUE, "conversion", "the value is too large for its commission to be computed");
 	else if (!after->priced)

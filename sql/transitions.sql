@@ -225,7 +225,9 @@ SELECT * FROM pg_temp.effects('S-3');
 SELECT kind, amount FROM postback.ledger WHERE conversion_id = pg_temp.id('S-3') ORDER BY id;
 -- attribute: what came without a click that counts is given to one, while it is pending
 SELECT warning FROM postback.receive(:'token', 'order=S-5&value=1000&click_id=nonsense');
+SELECT hold_until - created_at AS brands_hold FROM postback.conversion WHERE id = pg_temp.id('S-5');
 SELECT pg_temp.answer(r), r.attribution FROM postback.attribute(conversion => pg_temp.id('S-5'), click => :'click') r;
+SELECT hold_until - created_at AS offers_hold FROM postback.conversion WHERE id = pg_temp.id('S-5');
 SELECT * FROM pg_temp.effects('S-5');
 SELECT click_id = :'click' AS click, publisher_id = :'publisher' AS publisher, attribution, sub_id FROM postback.conversion WHERE id = pg_temp.id('S-5');
 SELECT kind, amount FROM postback.ledger WHERE conversion_id = pg_temp.id('S-5') ORDER BY id;

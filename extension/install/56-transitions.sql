@@ -48,7 +48,7 @@ CREATE FUNCTION postback.attribute(conversion postback.ulid, click postback.ulid
     LANGUAGE C VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'postback_staff_attribute';
 COMMENT ON FUNCTION postback.attribute(postback.ulid, postback.ulid, text, text) IS
-    'Gives a pending, unattributed conversion to the publisher of a click of the same brand, and prices it';
+    'Gives a pending, unattributed conversion to the publisher of a click of the same brand, and prices it; the offer''s own hold, if it has one, counts from when the order came';
 
 CREATE FUNCTION postback.callback_check() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'postback_callback_check';
