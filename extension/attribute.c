@@ -82,14 +82,29 @@ static void
 find_clicks(Call **items, int count)
 {
 	Rows	   *rows = rows_begin(ST_CLICKS, count);
+	const PbUlid *least = NULL;
+	const PbUlid *greatest = NULL;
 	uint64		found;
 
+	for (int i = 0; i < count; i++)
+	{
+		const PbUlid *id = &items[i]->click_id;
+
+		if (!items[i]->has_click)
+			continue;
+		if (least == NULL || memcmp(id, least, sizeof(PbUlid)) < 0)
+			least = id;
+		if (greatest == NULL || memcmp(id, greatest, sizeof(PbUlid)) > 0)
+			greatest = id;
+	}
 	for (int i = 0; i < count; i++)
 		if (items[i]->has_click)
 		{
 			rows_next(rows);
 			put_int(rows, i);
 			put_ulid(rows, &items[i]->click_id);
+			put_ulid(rows, least);
+			put_ulid(rows, greatest);
 		}
 	found = rows_execute(rows);
 	for (uint64 r = 0; r < found; r++)

@@ -112,11 +112,13 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"   AND c.brand_id = ($1)[1] AND c.id > ($2)[1]"
 		" ORDER BY c.id LIMIT ($3)[1] FOR NO KEY UPDATE SKIP LOCKED"
 	},
+	/* $3 and $4: the least and the greatest id, so that only partitions between them are opened. */
 	[ST_CLICKS] = {
-		"int[] u",
+		"int[] u u u",
 		"SELECT k.n, c.id, c.brand_id, c.offer_id, c.publisher_id, c.external_transaction_id, c.sub_id, c.subs"
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (n, id)"
-		" CROSS JOIN LATERAL (SELECT * FROM postback.click x WHERE x.id = k.id LIMIT 1) c"
+		" CROSS JOIN LATERAL (SELECT * FROM postback.click x"
+		"   WHERE x.id = k.id AND x.id >= ($3)[1] AND x.id <= ($4)[1] LIMIT 1) c"
 	},
 	[ST_PROMO_CODES] = {
 		"int[] u text[]",

@@ -2399,6 +2399,8 @@ COMMENT ON COLUMN postback.click_reply.item IS 'Number of the item in the batch 
 
 COMMENT ON COLUMN postback.click_reply.location IS 'Where the visitor is sent';
 
+COMMENT ON ROUTINE postback.attribute(postback.ulid,postback.ulid,text,text) IS 'Gives a pending, unattributed conversion to the publisher of a click of the same brand, and prices it; the offer''s own hold, if it has one, counts from when the order came';
+
 COMMENT ON ROUTINE postback.check_url(text,text) IS 'Refuses what is not an absolute http or https URL of up to 4096 bytes';
 
 COMMENT ON ROUTINE postback.check_period(text,interval) IS 'Refuses null, negative and endless periods';

@@ -59,8 +59,17 @@ sub lookups
 	my ($like, @plans) = @_;
 	return map { scans($_->{Plan}) } grep { $_->{'Query Text'} =~ $like } @plans;
 }
-my $by_id = qr/FROM postback\.click x WHERE x\.id = k\.id LIMIT 1/;
+my $by_id = qr/FROM postback\.click x\s+WHERE x\.id = k\.id AND x\.id >= /;
 my $last = qr/WHERE k\.address_hash IS NULL/;
+
+# How many partitions a plan opens, also those that it then does not look into.
+sub opened
+{
+	my ($node) = @_;
+	my $count = ($node->{'Relation Name'} // '') =~ /^click_/ ? 1 : 0;
+	$count += opened($_) for @{ $node->{Plans} // [] };
+	return $count;
+}
 
 # Those by the index of a brand's clicks, and others.
 sub by_brand { return grep { $_->{index} =~ /_brand_id_id_idx$/ } @_ }
@@ -77,8 +86,9 @@ for my $analyzed (0, 1)
 	is("$answer " . $t->sql("SELECT click_id FROM postback.conversion WHERE order_ref = 'ID-$analyzed'"), "|click $click", 'attributed by click id');
 	my @scans = lookups($by_id, @plans);
 	is(scalar(@scans), 1, "$statistics one partition is looked at for a click id");
+	is(join(' ', map { opened($_->{Plan}) } grep { $_->{'Query Text'} =~ $by_id } @plans), '1', "$statistics no other is opened");
 	is($scans[0]{partition}, $t->sql("SELECT c.relname FROM postback.click k JOIN pg_class c ON c.oid = k.tableoid WHERE k.id = '$click'"), 'the one that it is in');
-	like("$scans[0]{type} $scans[0]{index} $scans[0]{condition}", qr/^Index Scan \Q$scans[0]{partition}\E_pkey \(id = /, 'by its primary key');
+	like("$scans[0]{type} $scans[0]{index} $scans[0]{condition}", qr/^Index Scan \Q$scans[0]{partition}\E_pkey .*\(id = k\.id\)/, 'by its primary key');
 	is($scans[0]{rows}, 1, 'where it is the only row read');
 	is(scalar(lookups($last, @plans)), 0, 'and no last click is looked for');
 

@@ -138,8 +138,7 @@ sub in_postgres
 		start => \&start,
 		round => sub {
 			my ($harness) = @_;
-			my $slow = $harness->smoke || $how eq 'no_such_address';
-			my ($untimed, $timed) = $slow ? (1, 2) : (8, int(20 * $harness->seconds));
+			my ($untimed, $timed) = $harness->smoke ? (1, 2) : (8, int(20 * $harness->seconds));
 			my $batches = $untimed + $timed;
 			my $database = $database{$which};
 
