@@ -185,7 +185,7 @@ FROM postback.conversion c JOIN postback.ledger l ON l.conversion_id = c.id
 WHERE c.brand_id = :'brand' AND c.order_ref LIKE 'L-%' GROUP BY 1, 2 ORDER BY 1, 2;
 SELECT d.status, d.seq, d.payout, count(*), count(q.delivery_id) AS queued
 FROM postback.conversion c JOIN postback.delivery d ON d.conversion_id = c.id LEFT JOIN postback.delivery_due q ON q.delivery_id = d.id
-WHERE c.brand_id = :'brand' AND c.order_ref LIKE 'L-%' GROUP BY 1, 2, 3 ORDER BY 2, 1;
+WHERE c.brand_id = :'brand' AND c.order_ref LIKE 'L-%' GROUP BY 1, 2, 3 ORDER BY 2, 1, 3;
 SELECT * FROM postback.audit();
 
 -- staff: approve
