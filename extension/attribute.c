@@ -77,34 +77,41 @@ take_click(Record *r, Source *source, PbUlid *brand_id)
 	source->has_click = true;
 }
 
+/* Least and greatest of some ids; NULL: there were none.  What lies beyond need not be looked at. */
+typedef struct Span
+{
+	const PbUlid *least;
+	const PbUlid *greatest;
+} Span;
+
+static void
+span_extend(Span *span, const PbUlid *least, const PbUlid *greatest)
+{
+	if (span->least == NULL || memcmp(least, span->least, sizeof(PbUlid)) < 0)
+		span->least = least;
+	if (span->greatest == NULL || memcmp(greatest, span->greatest, sizeof(PbUlid)) > 0)
+		span->greatest = greatest;
+}
+
 /* The clicks that items name; a click of another brand is as good as unknown. */
 static void
 find_clicks(Call **items, int count)
 {
 	Rows	   *rows = rows_begin(ST_CLICKS, count);
-	const PbUlid *least = NULL;
-	const PbUlid *greatest = NULL;
+	Span		span = {NULL, NULL};
 	uint64		found;
 
 	for (int i = 0; i < count; i++)
-	{
-		const PbUlid *id = &items[i]->click_id;
-
-		if (!items[i]->has_click)
-			continue;
-		if (least == NULL || memcmp(id, least, sizeof(PbUlid)) < 0)
-			least = id;
-		if (greatest == NULL || memcmp(id, greatest, sizeof(PbUlid)) > 0)
-			greatest = id;
-	}
+		if (items[i]->has_click)
+			span_extend(&span, &items[i]->click_id, &items[i]->click_id);
 	for (int i = 0; i < count; i++)
 		if (items[i]->has_click)
 		{
 			rows_next(rows);
 			put_int(rows, i);
 			put_ulid(rows, &items[i]->click_id);
-			put_ulid(rows, least);
-			put_ulid(rows, greatest);
+			put_ulid(rows, span.least);
+			put_ulid(rows, span.greatest);
 		}
 	found = rows_execute(rows);
 	for (uint64 r = 0; r < found; r++)
@@ -202,34 +209,45 @@ find_last_clicks(Call **items, int count, TimestampTz now)
 {
 	Rows	   *rows = rows_begin(ST_LAST_CLICKS, count);
 	PbUlid	   *bounds = palloc(sizeof(PbUlid) * 4 * Max(count, 1));
+	bool	   *wanted = palloc0(sizeof(bool) * Max(count, 1));
+	Span		span = {NULL, NULL};
 	uint64		found;
 
 	for (int i = 0; i < count; i++)
 	{
-		Call	   *item = items[i];
-		const Brand *brand = item->token->brand;
-		TimestampTz at = judged_at(item, now);
-		PbUlid	   *bound;
-		int64		hash = 0;
-		bool		by_address;
+		const Brand *brand = items[i]->token->brand;
+		TimestampTz at = judged_at(items[i], now);
+		PbUlid	   *bound = &bounds[4 * i];
 
-		if (!names_no_click(item) || item->source.how != ATTRIBUTION_NONE)
+		wanted[i] = names_no_click(items[i]) && items[i]->source.how == ATTRIBUTION_NONE;
+		if (!wanted[i])
 			continue;
-		by_address = narrowing_address(item, &hash);
-		bound = &bounds[4 * i];
 		bound[0] = oldest_id(at, brand->longest_window);
 		bound[1] = newest_id(at, brand->youngest_age);
 		bound[2] = oldest_id(at, brand->attribution_window);
 		bound[3] = newest_id(at, brand->min_click_age);
+		span_extend(&span, &bound[0], &bound[1]);
+	}
+	for (int i = 0; i < count; i++)
+	{
+		Call	   *item = items[i];
+		int64		hash = 0;
+		bool		by_address;
+
+		if (!wanted[i])
+			continue;
+		by_address = narrowing_address(item, &hash);
 		rows_next(rows);
 		put_int(rows, i);
 		put_ulid(rows, &item->token->brand_id);
 		for (int j = 0; j < 4; j++)
-			put_ulid(rows, &bound[j]);
-		put_timestamp(rows, at);
+			put_ulid(rows, &bounds[4 * i + j]);
+		put_timestamp(rows, judged_at(item, now));
 		put_ulid(rows, item->has_offer ? &item->offer_id : NULL);
 		put_ulid(rows, item->has_publisher ? &item->publisher_id : NULL);
 		put_datum(rows, Int64GetDatum(hash), !by_address);
+		put_ulid(rows, span.least);
+		put_ulid(rows, span.greatest);
 	}
 	found = rows_execute(rows);
 	for (uint64 r = 0; r < found; r++)

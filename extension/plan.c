@@ -42,6 +42,7 @@ typedef struct StatementText
 
 /* What ST_LAST_CLICKS asks of click x beyond what it finds it by. */
 #define VALID_CLICK \
+	" AND x.id >= ($11)[1] AND x.id < ($12)[1]" \
 	" AND x.id >= coalesce((SELECT postback.ulid_floor(k.at - o.attribution_window)" \
 	"                         FROM postback.offer o WHERE o.id = x.offer_id), k.brand_oldest)" \
 	" AND x.id < coalesce((SELECT postback.ulid_floor(k.at - o.min_click_age + interval '1 ms')" \
@@ -134,14 +135,14 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	 * newest bound the scan for any of them. Narrowed by what is given. The offer is looked up per click, not joined, so
 	 * that the scan goes backward by index and stops at the first valid click. Bounds and order are of (brand_id, id) as one,
 	 * which leaves the planner no other index: by the key alone it would read the clicks of all brands. Those of id alone
-	 * choose the partitions.
+	 * choose the partitions; $11 and $12, the batch's oldest and newest, choose those that are opened at all.
 	 *
 	 * If an address is given, all clicks from there are read instead, which are few (they have the upper half of visitor_hash
 	 * in common): going backward could mean the brand's clicks of the whole window. Their order leaves the planner no other
 	 * index here either: in a partition that was empty when the plan was made each is as good.
 	 */
 	[ST_LAST_CLICKS] = {
-		"int[] u u u u u timestamptz[] u u bigint[]",
+		"int[] u u u u u timestamptz[] u u bigint[] u u",
 		"SELECT k.n, c.id, c.brand_id, c.offer_id, c.publisher_id, c.external_transaction_id, c.sub_id, c.subs"
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
 		"                  pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
@@ -159,7 +160,8 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"      AND x.address_hash = k.address_hash AND x.brand_id = k.brand_id"
 		"      AND x.id >= k.oldest AND x.id < k.newest" VALID_CLICK
 		"    ORDER BY x.visitor_hash, x.is_unique, x.id OFFSET 0) s) m"
-		"   CROSS JOIN LATERAL (SELECT * FROM postback.click z WHERE z.id = m.id LIMIT 1) y)) c"
+		"   CROSS JOIN LATERAL (SELECT * FROM postback.click z"
+		"     WHERE z.id = m.id AND z.id >= ($11)[1] AND z.id < ($12)[1] LIMIT 1) y)) c"
 	},
 	[ST_OFFERS] = {
 		"u",
