@@ -805,7 +805,7 @@ send_run(Loop *loop, Metrics *metrics, const Options *options)
 		.loop = loop,
 		.options = options,
 		.name = pb_slice(options->sender),
-		.connections = loop_room(2 * options->concurrency), /* as many as are used are kept for later */
+		.connections = loop_room(8 * options->concurrency), /* those not in use are kept: a new one costs more than a delivery */
 		.settle_batch = SETTLE_LIMIT,
 	};
 	int			exit_code;

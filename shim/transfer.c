@@ -190,6 +190,8 @@ on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *where)
 {
 	Transfer   *transfer = context;
 	PbAddress	address;
+	int			room = TRANSFER_READ_LIMIT;
+	int			fd;
 
 	if (purpose != CURLSOCKTYPE_IPCXN || !sockaddr_address(&where->addr, &address) ||
 		!address_agrees(transfer, &address))
@@ -197,7 +199,11 @@ on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *where)
 		transfer->forbidden = true;
 		return CURL_SOCKET_BAD;
 	}
-	return socket(where->family, where->socktype | SOCK_CLOEXEC, where->protocol);
+	fd = socket(where->family, where->socktype | SOCK_CLOEXEC, where->protocol);
+	/* Else the kernel takes megabytes of an endless response before we close the connection. */
+	if (fd >= 0)
+		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+	return fd;
 }
 
 /*
