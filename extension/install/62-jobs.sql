@@ -10,6 +10,7 @@ DECLARE
     due postback.ulid[];
     one postback.ulid;
     problem text;
+    committing timestamptz;
 BEGIN
     IF chunk OPERATOR(pg_catalog.<) 1 THEN
         RAISE EXCEPTION USING
@@ -51,13 +52,18 @@ BEGIN
                 END;
             END LOOP;
         END IF;
+        committing := pg_catalog.clock_timestamp();
         COMMIT;
         EXIT WHEN pg_catalog.cardinality(due) OPERATOR(pg_catalog.<) chunk;
+        -- As long as the log took for this it is others' now: where the disk is slow they would wait behind chunk after chunk.
+        PERFORM pg_catalog.pg_sleep(
+            LEAST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) committing), 1));
     END LOOP;
 END
 $$;
 COMMENT ON PROCEDURE postback.approve_due(integer) IS
-'Approves the pending conversions whose hold is over, chunk of them per transaction, oldest hold first; history says cron.
+'Approves the pending conversions whose hold is over, chunk of them per transaction, oldest hold first; history says cron. Pauses between
+two chunks for as long as the commit took, a second at most, so that calls do not wait for the disk behind it.
 Skips locked ones (a postback is at work on them) and unpriced ones; the next call takes what is left.
 A conversion that cannot be approved is a warning and does not stop the others. Must not be called inside a transaction block.';
 

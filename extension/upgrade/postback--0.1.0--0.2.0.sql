@@ -639,6 +639,69 @@ END
 $function$
 ;
 
+CREATE OR REPLACE PROCEDURE postback.approve_due(IN chunk integer DEFAULT 1000)
+ LANGUAGE plpgsql
+AS $procedure$
+DECLARE
+    until timestamptz := pg_catalog.clock_timestamp();
+    last_hold timestamptz := '-infinity';
+    last_id postback.ulid := '00000000000000000000000000';
+    due postback.ulid[];
+    one postback.ulid;
+    problem text;
+    committing timestamptz;
+BEGIN
+    IF chunk OPERATOR(pg_catalog.<) 1 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('chunk %s is out of range', chunk),
+            DETAIL = 'Parameter chunk is how many conversions are approved per transaction.',
+            HINT = 'Leave it out for 1000.';
+    END IF;
+    LOOP
+        -- Goes on after the last key, never back: what cannot be approved now is left to the next call.
+        SELECT pg_catalog.array_agg(d.id), pg_catalog.max(d.hold_until)
+        INTO due, last_hold
+        FROM (SELECT c.id, c.hold_until
+              FROM postback.conversion c
+              WHERE c.status OPERATOR(pg_catalog.=) 'pending'
+                AND c.commission IS NOT NULL
+                AND c.hold_until OPERATOR(pg_catalog.<=) until
+                AND (c.hold_until, c.id) OPERATOR(pg_catalog.>) (last_hold, last_id)
+              ORDER BY c.hold_until, c.id
+              LIMIT chunk
+              FOR NO KEY UPDATE SKIP LOCKED) d;
+        EXIT WHEN due IS NULL;
+        last_id := due[pg_catalog.array_upper(due, 1)];
+
+        PERFORM pg_catalog.set_config('postback.actor', 'cron', true);
+        BEGIN
+            UPDATE postback.conversion c SET status = 'approved' WHERE c.id OPERATOR(pg_catalog.=) ANY (due);
+            problem := NULL;
+        EXCEPTION WHEN OTHERS THEN
+            problem := SQLERRM;
+        END;
+        IF problem IS NOT NULL THEN
+            -- One of them cannot be approved; the others are not to wait for it.
+            FOREACH one IN ARRAY due LOOP
+                BEGIN
+                    UPDATE postback.conversion c SET status = 'approved' WHERE c.id OPERATOR(pg_catalog.=) one;
+                EXCEPTION WHEN OTHERS THEN
+                    RAISE WARNING 'conversion % could not be approved: %', one, SQLERRM;
+                END;
+            END LOOP;
+        END IF;
+        committing := pg_catalog.clock_timestamp();
+        COMMIT;
+        EXIT WHEN pg_catalog.cardinality(due) OPERATOR(pg_catalog.<) chunk;
+        -- As long as the log took for this it is others' now: where the disk is slow they would wait behind chunk after chunk.
+        PERFORM pg_catalog.pg_sleep(
+            LEAST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) committing), 1));
+    END LOOP;
+END
+$procedure$
+;
+
 CREATE OR REPLACE FUNCTION postback.fold_balances()
  RETURNS bigint
  LANGUAGE plpgsql
@@ -2428,6 +2491,11 @@ COMMENT ON ROUTINE postback.keep_partitions(timestamp with time zone) IS 'Makes 
 returns what was done: created, dropped, purged (rows in the default partition), kept (past its retention, but still needed:
 for deliveries to be sent, an attribution window, the daily reports), or busy (a lock was not to be had within 200 ms: the next
 call tries again). Safe to call at any time; schedule_jobs() has it called hourly.';
+
+COMMENT ON ROUTINE postback.approve_due(integer) IS 'Approves the pending conversions whose hold is over, chunk of them per transaction, oldest hold first; history says cron. Pauses between
+two chunks for as long as the commit took, a second at most, so that calls do not wait for the disk behind it.
+Skips locked ones (a postback is at work on them) and unpriced ones; the next call takes what is left.
+A conversion that cannot be approved is a warning and does not stop the others. Must not be called inside a transaction block.';
 
 COMMENT ON ROUTINE postback.wake_deliveries(timestamp with time zone,integer) IS 'Moves what has fallen due by then from delivery_due_later to delivery_due_now, some thousand at a time, oldest first, but for
 what a newer one in flight may supersede';

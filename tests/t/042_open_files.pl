@@ -31,7 +31,7 @@ my $send = $t->send(flags => [ '--concurrency', '256', '--per-host', '256' ]);
 $t->wait_until('each was tried', "SELECT count(*) = $orders FROM postback.delivery WHERE state = 'delivered' OR error IS NOT NULL");
 is($t->sql("SELECT count(*), count(DISTINCT delivery_id), count(*) FILTER (WHERE http_code = 200) FROM postback.attempt"),
 	"$orders|$orders|$orders", 'each is delivered by its first attempt');
-like($t->log($send), qr/level=warning msg="fewer connections than asked for.*asked=512 open_files=100/, 'the log says what it lacks');
+like($t->log($send), qr/level=warning msg="fewer connections than asked for.*asked=2048 open_files=100/, 'the log says what it lacks');
 is($t->stop($send), 0, 'the sender is well');
 
 $t->finish;
