@@ -91,8 +91,9 @@ static uint32_t latency_counts[LATENCY_LIMIT + 1];
 static uint64_t latency_max;
 static size_t busy;
 
-/* Connections that wait for their turn, with --pace. */
+/* Connections that wait for their turn, with --pace: longest idle first, so that none is idle for so long that the server closes it. */
 static Connection *idle;
+static Connection **idle_end = &idle;
 
 static void die(const char *format,...) __attribute__((noreturn, format(printf, 1, 2)));
 
@@ -263,6 +264,14 @@ content_length(const char *head, const char *end)
 	die("answer without Content-Length:\n%.*s", (int) (end - head), head);
 }
 
+static void
+put_idle(Connection *c)
+{
+	c->next_idle = NULL;
+	*idle_end = c;
+	idle_end = &c->next_idle;
+}
+
 /* Counts an answer that has been read to its end; at is when. */
 static void
 finish_request(Connection *c, uint64_t at, uint64_t measure_from, uint64_t stop_at)
@@ -280,10 +289,7 @@ finish_request(Connection *c, uint64_t at, uint64_t measure_from, uint64_t stop_
 			latency_max = latency;
 	}
 	if (pace > 0)
-	{
-		c->next_idle = idle;
-		idle = c;
-	}
+		put_idle(c);
 	else if (at < stop_at && (requests == 0 || started < requests))
 		start_request(c, now_us());
 }
@@ -419,6 +425,8 @@ send_due(uint64_t *number, uint64_t start, uint64_t stop_at)
 		if (due > now || c == NULL)
 			return due;
 		idle = c->next_idle;
+		if (idle == NULL)
+			idle_end = &idle;
 		start_request(c, due);
 		(*number)++;
 	}
@@ -462,8 +470,7 @@ run(void)
 	{
 		if (pace > 0)
 		{
-			all[i].next_idle = idle;
-			idle = &all[i];
+			put_idle(&all[i]);
 		}
 		else if (requests == 0 || started < requests)
 			start_request(&all[i], now_us());
