@@ -50,7 +50,9 @@ WHERE a.attrelid = 'postback.delivery_p20310515'::regclass AND a.attnum > 0
   AND NOT EXISTS (SELECT FROM pg_attribute b
                   WHERE b.attrelid = 'postback.delivery_default'::regclass AND b.attname = a.attname AND b.attnum = a.attnum
                     AND (b.atttypid, b.attnotnull, b.atthasdef) = (a.atttypid, a.attnotnull, a.atthasdef));
-SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'postback.ledger_p20310501'::regclass ORDER BY 1;
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = 'postback.ledger_p20310501'::regclass
+  AND contype <> 'n' -- 18 counts NOT NULL among them
+ORDER BY 1;
 
 -- a look-up by id goes to one partition
 EXPLAIN (COSTS OFF) SELECT * FROM postback.click WHERE id = postback.ulid_floor('2031-05-16 00:00:00+00');
