@@ -2,7 +2,8 @@
  * transfer.c: HTTP requests with libcurl's multi socket interface.
  *
  * Easy handles are made once and used again; what never varies is set when
- * one is made.  CURLOPT_CONNECT_TO names the checked address, so libcurl
+ * one is made.  At the end of each transfer libcurl walks the kept connections
+ * of its multi handle: there are several, each with hosts of its own.  CURLOPT_CONNECT_TO names the checked address, so libcurl
  * resolves nothing and matches kept connections by address as well as by host.
  * Callbacks of libcurl only take notes: handlers of users run after
  * curl_multi_socket_action has returned.
@@ -18,7 +19,11 @@
 
 #include <curl/curl.h>
 
+#include "hash.h"
 #include "log.h"
+
+/* Multi handles among which the hosts are shared out. */
+#define POOLS 8
 
 /* A buffer that one large request grew is given back beyond this. */
 #define TEXT_KEEP 16384
@@ -26,11 +31,20 @@
 /* A few bytes more, so that whoever cuts the text can see where a character ends. */
 #define TRANSFER_KEEP_ROOM (TRANSFER_KEEP_LIMIT + 3)
 
+/* A multi handle with the connections to its hosts. */
+typedef struct Pool
+{
+	Transfers  *transfers;
+	CURLM	   *multi;
+	LoopTimer	timer;
+} Pool;
+
 typedef struct Transfer
 {
 	struct Transfer *next;		/* in idle or all */
 	struct Transfer *next_made;
 	Transfers  *transfers;
+	Pool	   *pool;			/* of the request's host */
 	CURL	   *easy;
 	TransferHandler handler;
 	void	   *context;
@@ -62,7 +76,7 @@ typedef struct Transfer
 
 typedef struct TransferSocket
 {
-	Transfers  *transfers;
+	Pool	   *pool;			/* whose connection has it now */
 	LoopIo		io;
 } TransferSocket;
 
@@ -70,16 +84,15 @@ struct Transfers
 {
 	Loop	   *loop;
 	Guard	   *guard;
-	CURLM	   *multi;
 	const char *user_agent;
-	LoopTimer	timer;
+	Pool		pools[POOLS];
 	Transfer   *idle;
 	Transfer   *made;			/* all there are, for the end */
 	TransferSocket **sockets;	/* by descriptor; made once per number */
 	int			socket_cap;
 };
 
-static void act(Transfers *transfers, curl_socket_t fd, int events);
+static void act(Pool *pool, curl_socket_t fd, int events);
 
 /* ---- libcurl's sockets and timer in the loop ---- */
 
@@ -89,7 +102,7 @@ on_socket_ready(void *context, unsigned ready)
 	TransferSocket *socket = context;
 	int			events = ((ready & LOOP_READ) ? CURL_CSELECT_IN : 0) | ((ready & LOOP_WRITE) ? CURL_CSELECT_OUT : 0);
 
-	act(socket->transfers, socket->io.fd, events);
+	act(socket->pool, socket->io.fd, events);
 }
 
 static TransferSocket *
@@ -107,23 +120,22 @@ get_socket(Transfers *transfers, int fd)
 		transfers->socket_cap = cap;
 	}
 	if (transfers->sockets[fd] == NULL)
-	{
 		transfers->sockets[fd] = calloc(1, sizeof(TransferSocket));
-		if (transfers->sockets[fd] != NULL)
-			transfers->sockets[fd]->transfers = transfers;
-	}
 	return transfers->sockets[fd];
 }
 
 static int
 on_socket_wanted(CURL *easy, curl_socket_t fd, int what, void *context, void *socket_context)
 {
-	Transfers  *transfers = context;
+	Pool	   *pool = context;
+	Transfers  *transfers = pool->transfers;
 	TransferSocket *socket = get_socket(transfers, fd);
 	unsigned	interest = ((what & CURL_POLL_IN) ? LOOP_READ : 0) | ((what & CURL_POLL_OUT) ? LOOP_WRITE : 0);
 
 	(void) easy;
 	(void) socket_context;
+	if (socket != NULL)
+		socket->pool = pool;
 	if (socket != NULL && what == CURL_POLL_REMOVE)
 		loop_io_stop(transfers->loop, &socket->io);
 	else if (socket != NULL && socket->io.active)
@@ -142,13 +154,13 @@ on_timer(void *context)
 static int
 on_timer_wanted(CURLM *multi, long timeout_ms, void *context)
 {
-	Transfers  *transfers = context;
+	Pool	   *pool = context;
 
 	(void) multi;
 	if (timeout_ms < 0)
-		loop_timer_stop(transfers->loop, &transfers->timer);
+		loop_timer_stop(pool->transfers->loop, &pool->timer);
 	else
-		loop_timer_set(transfers->loop, &transfers->timer, timeout_ms, on_timer, transfers);
+		loop_timer_set(pool->transfers->loop, &pool->timer, timeout_ms, on_timer, pool);
 	return 0;
 }
 
@@ -286,6 +298,7 @@ set_up(Transfer *transfer)
 	SET(CURLOPT_CAPATH, NULL);	/* or libcurl would read the certificates anew for each connection */
 	if (trusted != NULL && trusted[0] != '\0')
 		SET(CURLOPT_CAINFO, trusted);
+	SET(CURLOPT_DNS_CACHE_TIMEOUT, 0L);	/* addresses only: kept, they would be looked through at each end of a transfer */
 	SET(CURLOPT_USERAGENT, transfer->transfers->user_agent);
 	SET(CURLOPT_ERRORBUFFER, transfer->error);
 	SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
@@ -321,6 +334,19 @@ make_transfer(Transfers *transfers)
 	return transfer;
 }
 
+static bool
+make_pool(Transfers *transfers, Pool *pool, int connections)
+{
+	pool->transfers = transfers;
+	pool->multi = curl_multi_init();
+	return pool->multi != NULL &&
+		curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted) == CURLM_OK &&
+		curl_multi_setopt(pool->multi, CURLMOPT_SOCKETDATA, pool) == CURLM_OK &&
+		curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted) == CURLM_OK &&
+		curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool) == CURLM_OK &&
+		curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, (long) connections) == CURLM_OK;
+}
+
 Transfers *
 transfers_new(Loop *loop, Guard *guard, int connections, const char *user_agent)
 {
@@ -337,17 +363,12 @@ transfers_new(Loop *loop, Guard *guard, int connections, const char *user_agent)
 	transfers->loop = loop;
 	transfers->guard = guard;
 	transfers->user_agent = user_agent;
-	transfers->multi = curl_multi_init();
-	if (transfers->multi == NULL ||
-		curl_multi_setopt(transfers->multi, CURLMOPT_SOCKETFUNCTION, on_socket_wanted) != CURLM_OK ||
-		curl_multi_setopt(transfers->multi, CURLMOPT_SOCKETDATA, transfers) != CURLM_OK ||
-		curl_multi_setopt(transfers->multi, CURLMOPT_TIMERFUNCTION, on_timer_wanted) != CURLM_OK ||
-		curl_multi_setopt(transfers->multi, CURLMOPT_TIMERDATA, transfers) != CURLM_OK ||
-		curl_multi_setopt(transfers->multi, CURLMOPT_MAXCONNECTS, (long) connections) != CURLM_OK)
-	{
-		transfers_free(transfers);
-		return NULL;
-	}
+	for (int i = 0; i < POOLS; i++)
+		if (!make_pool(transfers, &transfers->pools[i], connections / POOLS > 0 ? connections / POOLS : 1))
+		{
+			transfers_free(transfers);
+			return NULL;
+		}
 	return transfers;
 }
 
@@ -361,14 +382,18 @@ transfers_free(Transfers *transfers)
 		Transfer   *transfer = transfers->made;
 
 		transfers->made = transfer->next_made;
-		curl_multi_remove_handle(transfers->multi, transfer->easy);
+		if (transfer->pool != NULL)
+			curl_multi_remove_handle(transfer->pool->multi, transfer->easy);
 		curl_easy_cleanup(transfer->easy);
 		free(transfer->text);
 		free(transfer);
 	}
-	if (transfers->multi != NULL)
-		curl_multi_cleanup(transfers->multi);
-	loop_timer_stop(transfers->loop, &transfers->timer);
+	for (int i = 0; i < POOLS; i++)
+	{
+		if (transfers->pools[i].multi != NULL)
+			curl_multi_cleanup(transfers->pools[i].multi);
+		loop_timer_stop(transfers->loop, &transfers->pools[i].timer);
+	}
 	for (int i = 0; i < transfers->socket_cap; i++)
 	{
 		if (transfers->sockets[i] != NULL)
@@ -550,6 +575,12 @@ put_back(Transfer *transfer)
 	transfers->idle = transfer;
 }
 
+static Pool *
+pool_of(Transfers *transfers, const PbUrl *url)
+{
+	return &transfers->pools[(hash_bytes(url->host.data, url->host.len) ^ url->port) % POOLS];
+}
+
 bool
 transfer_start(Transfers *transfers, const TransferRequest *request, TransferHandler handler, void *context)
 {
@@ -561,9 +592,10 @@ transfer_start(Transfers *transfers, const TransferRequest *request, TransferHan
 		return false;
 	transfer->handler = handler;
 	transfer->context = context;
+	transfer->pool = pool_of(transfers, request->url);
 	clear_response(transfer);
 	if (!set_request(transfer, request) ||
-		curl_multi_add_handle(transfers->multi, transfer->easy) != CURLM_OK)
+		curl_multi_add_handle(transfer->pool->multi, transfer->easy) != CURLM_OK)
 	{
 		put_back(transfer);
 		return false;
@@ -630,7 +662,7 @@ try_next_address(Transfer *transfer, CURLcode code)
 	transfer->address_at++;
 	clear_response(transfer);
 	return set_address(transfer) &&
-		curl_multi_add_handle(transfer->transfers->multi, transfer->easy) == CURLM_OK;
+		curl_multi_add_handle(transfer->pool->multi, transfer->easy) == CURLM_OK;
 }
 
 static void
@@ -640,7 +672,7 @@ finish(Transfer *transfer, CURLcode code)
 	curl_off_t	retry_after = 0;
 	long		http_code = 0;
 
-	curl_multi_remove_handle(transfer->transfers->multi, transfer->easy);
+	curl_multi_remove_handle(transfer->pool->multi, transfer->easy);
 	if (try_next_address(transfer, code))
 		return;
 	result.end = end_of(transfer, code);
@@ -661,15 +693,15 @@ finish(Transfer *transfer, CURLcode code)
 
 /* Tells libcurl what has happened, then hands out what has ended. */
 static void
-act(Transfers *transfers, curl_socket_t fd, int events)
+act(Pool *pool, curl_socket_t fd, int events)
 {
 	CURLMsg    *message;
 	int			running;
 	int			left;
 
-	if (curl_multi_socket_action(transfers->multi, fd, events, &running) != CURLM_OK)
+	if (curl_multi_socket_action(pool->multi, fd, events, &running) != CURLM_OK)
 		log_error("libcurl's multi interface failed");
-	while ((message = curl_multi_info_read(transfers->multi, &left)) != NULL)
+	while ((message = curl_multi_info_read(pool->multi, &left)) != NULL)
 	{
 		CURLcode	code = message->data.result;
 		char	   *transfer = NULL;

@@ -20,6 +20,8 @@
 #include "log.h"
 #include "transfer.h"
 
+#define HOSTS 16
+
 /* The next descriptor that somebody wants watched cannot be. */
 static bool fail_next_add;
 
@@ -47,28 +49,39 @@ typedef struct Setup
 
 	/* the server */
 	LoopIo		listener;
-	LoopIo		connections[4];
+	LoopIo		connections[2 * HOSTS];
 	int			accepted;
 	int			requests;
+	bool		closing;		/* each answer is its connection's last */
+
+	LoopHook	hook;
+	int			turns;			/* of the loop */
 
 	int			ended;
-	TransferEnd ends[4];
+	TransferEnd ends[4 * HOSTS];
 } Setup;
 
 static void
 on_request(void *context, unsigned ready)
 {
-	static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 	Setup	   *setup = context;
+	const char *answer = setup->closing ? "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" :
+		"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 	char		bytes[4096];
 
 	(void) ready;
 	for (int i = 0; i < setup->accepted; i++)
-		if (recv(setup->connections[i].fd, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+	{
+		ssize_t		length = recv(setup->connections[i].fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+
+		if (length == 0)
+			loop_io_stop(setup->loop, &setup->connections[i]);
+		if (length > 0)
 		{
 			setup->requests++;
-			assert_int_equal(send(setup->connections[i].fd, answer, sizeof(answer) - 1, 0), sizeof(answer) - 1);
+			assert_int_equal(send(setup->connections[i].fd, answer, strlen(answer), 0), strlen(answer));
 		}
+	}
 }
 
 static void
@@ -78,14 +91,14 @@ on_accept(void *context, unsigned ready)
 	int			fd = accept(setup->listener.fd, NULL, NULL);
 
 	(void) ready;
-	assert_true(fd >= 0 && setup->accepted < 4);
+	assert_true(fd >= 0 && setup->accepted < 2 * HOSTS);
 	assert_true(loop_io_start(setup->loop, &setup->connections[setup->accepted++], fd, LOOP_READ, on_request, setup));
 }
 
 static void
 set_up(Setup *setup)
 {
-	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY)};
 	socklen_t	length = sizeof(at);
 	int			fd = socket(AF_INET, SOCK_STREAM, 0);
 	GuardRules	rules = {.ranges = &setup->range, .range_count = 1};
@@ -102,7 +115,7 @@ set_up(Setup *setup)
 	assert_true(pb_cidr_parse(PB_LITERAL("127.0.0.0/8"), &setup->range));
 	assert_true(pb_address_parse(PB_LITERAL("127.0.0.1"), &setup->address));
 	setup->guard = guard_create(&rules);
-	setup->transfers = transfers_new(setup->loop, setup->guard, 8, "test");
+	setup->transfers = transfers_new(setup->loop, setup->guard, 16 * HOSTS, "test");
 	assert_non_null(setup->transfers);
 	snprintf(setup->text, sizeof(setup->text), "http://127.0.0.1:%d/", ntohs(at.sin_port));
 	assert_int_equal(pb_url_split(pb_slice(setup->text), &setup->url), PB_URL_OK);
@@ -128,7 +141,7 @@ on_end(void *context, const TransferResult *result)
 {
 	Setup	   *setup = context;
 
-	assert_true(setup->ended < 4);
+	assert_true(setup->ended < 4 * HOSTS);
 	setup->ends[setup->ended++] = result->end;
 	loop_stop(setup->loop, 0);
 }
@@ -212,12 +225,53 @@ time_is_up_before_it_is_sent(void **state)
 	tear_down(&setup);
 }
 
+static void
+count_turn(void *context)
+{
+	++*(int *) context;
+}
+
+/* A request to 127.0.0.HOST, which is answered. */
+static void
+ask_host(Setup *setup, int host)
+{
+	snprintf(setup->text, sizeof(setup->text), "http://127.0.0.%d:%d/", host, setup->url.port);
+	assert_int_equal(pb_url_split(pb_slice(setup->text), &setup->url), PB_URL_OK);
+	assert_true(pb_address_parse(setup->url.host, &setup->address));
+	start(setup, 5000);
+	wait_for_end(setup);
+	assert_int_equal(setup->ends[setup->ended - 1], TRANSFER_ANSWERED);
+}
+
+/* Hosts are shared out among libcurl's handles: each keeps its connection, and a descriptor goes from one to another. */
+static void
+each_host_keeps_its_connection(void **state)
+{
+	Setup		setup;
+
+	(void) state;
+	set_up(&setup);
+	loop_hook_add(setup.loop, &setup.hook, count_turn, &setup.turns);
+	for (int i = 0; i < 2 * HOSTS; i++)
+		ask_host(&setup, 1 + i % HOSTS);
+	assert_int_equal(setup.accepted, HOSTS);
+	setup.closing = true;
+	for (int i = 0; i < 2 * HOSTS; i++)
+		ask_host(&setup, HOSTS - i % HOSTS);
+	assert_int_equal(setup.accepted, 2 * HOSTS);
+	assert_int_equal(setup.requests, 4 * HOSTS);
+	assert_in_range(setup.turns, 1, 20 * setup.requests);	/* what is ready goes to whom it concerns, or the loop would spin */
+	loop_hook_remove(setup.loop, &setup.hook);
+	tear_down(&setup);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connection_that_cannot_be_watched),
 		cmocka_unit_test(time_is_up_before_it_is_sent),
+		cmocka_unit_test(each_host_keeps_its_connection),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
