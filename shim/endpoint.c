@@ -356,8 +356,6 @@ take_answer(Endpoints *endpoints, Endpoint *endpoint, int latency_ms)
 	endpoint->answered = true;
 	endpoint->stalled = false;
 	endpoint->failures = 0;
-	endpoint->pause_ms = 0;
-	endpoint->pause_until_ms = 0;
 	endpoint->latency_ms = endpoint->latency_ms < 0 ? latency_ms : (3 * endpoint->latency_ms + latency_ms) / 4;
 	endpoint->window *= 2;
 	if (endpoint->window > endpoints->per_endpoint)
@@ -396,7 +394,8 @@ take_refusal(Endpoint *endpoint, int64_t now_ms)
 	if (!is_failing(endpoint))
 		return;
 	endpoint->window = 1;
-	endpoint->pause_until_ms = now_ms + ENDPOINT_PAUSE_MIN_MS;
+	if (outstanding(endpoint) == 0)	/* a claim's worth, and none of it was accepted */
+		pause_endpoint(endpoint, now_ms);
 }
 
 void
@@ -411,7 +410,11 @@ endpoint_ended(Endpoints *endpoints, Endpoint *endpoint, EndpointNews news, int 
 	if (news == ENDPOINT_ANSWERED || news == ENDPOINT_REFUSED)
 		take_answer(endpoints, endpoint, latency_ms);
 	if (news == ENDPOINT_ANSWERED)
+	{
 		endpoint->refusals = 0;
+		endpoint->pause_ms = 0;
+		endpoint->pause_until_ms = 0;
+	}
 	else if (news == ENDPOINT_REFUSED || news == ENDPOINT_FAILED)
 		take_refusal(endpoint, now_ms);
 	else if (news == ENDPOINT_UNREACHED)

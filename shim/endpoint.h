@@ -9,10 +9,10 @@
  *
  * After ENDPOINT_TRIP deliveries on end that it refused or did not answer an
  * endpoint is failing: one at a time, and what it gets from a claim is followed
- * by a pause, until one is accepted.
+ * by a pause, each twice as long as the one before, until one is accepted.
  *
  * After ENDPOINT_TRIP that did not even reach it it is tripped: one probe at a
- * time, with growing pauses between, until one is answered.
+ * time, with such pauses between, until one is answered.
  */
 #ifndef POSTBACKD_ENDPOINT_H
 #define POSTBACKD_ENDPOINT_H

@@ -54,7 +54,6 @@
 /* Most rows that one endpoint gets from one claim, and least. */
 #define PER_ENDPOINT_MAX 1024
 #define PER_ENDPOINT_MIN 4
-#define PER_ENDPOINT_FIRST 16
 
 #define DRAIN_MS 10000
 #define DRAIN_SETTLE_MS 5000
@@ -530,7 +529,7 @@ static int
 per_endpoint_share(const Sender *sender, int room)
 {
 	int			active = endpoints_active(sender->endpoints);
-	int			share = active > 0 ? room / active : PER_ENDPOINT_FIRST;
+	int			share = active > 0 ? room / active : PER_ENDPOINT_MIN;
 
 	if (share < PER_ENDPOINT_MIN)
 		return PER_ENDPOINT_MIN;

@@ -286,7 +286,7 @@ resets_and_answers_do_not_trip(void **state)
 	assert_int_equal(endpoints_tripped(endpoints), 0);
 }
 
-/* Whether it refuses or says nothing: one at a time, and a second between what two claims bring. */
+/* Whether it refuses or says nothing: one at a time, and ever longer pauses between what two claims bring. */
 static void
 a_failing_endpoint_is_claimed_for_now_and_then(void **state)
 {
@@ -314,15 +314,26 @@ a_failing_endpoint_is_claimed_for_now_and_then(void **state)
 		assert_string_equal(full_names(endpoints, 10 + ENDPOINT_PAUSE_MIN_MS - 1), "bad:80 ");
 		assert_string_equal(full_names(endpoints, 10 + ENDPOINT_PAUSE_MIN_MS), "");
 
-		/* One that is accepted ends it. */
-		push(endpoints, "bad:80", 8, 2000);
-		assert_int_equal(start_all(endpoints, 2000), 1);
-		end_all(endpoints, endpoint, ENDPOINT_ANSWERED, 2000);
-		assert_int_equal(start_all(endpoints, 2000), 2);
-		end_all(endpoints, endpoint, ENDPOINT_ANSWERED, 2000);
-		assert_string_equal(full_names(endpoints, 2000), "");
-		while (start_all(endpoints, 2000) > 0)
-			end_all(endpoints, endpoint, ENDPOINT_ANSWERED, 2000);
+		/* Of a claim's worth none is accepted: the pause doubles, once. */
+		push(endpoints, "bad:80", 2, 1500);
+		for (int i = 0; i < 2; i++)
+		{
+			assert_int_equal(start_all(endpoints, 1500), 1);
+			end_all(endpoints, endpoint, bad[kind], 1500);
+		}
+		assert_string_equal(full_names(endpoints, 1500 + 2 * ENDPOINT_PAUSE_MIN_MS - 1), "bad:80 ");
+		assert_string_equal(full_names(endpoints, 1500 + 2 * ENDPOINT_PAUSE_MIN_MS), "");
+
+		/* One that is accepted ends it, and the next pause is a short one again. */
+		push(endpoints, "bad:80", 8, 4000);
+		assert_int_equal(start_all(endpoints, 4000), 1);
+		end_all(endpoints, endpoint, ENDPOINT_ANSWERED, 4000);
+		assert_int_equal(endpoint->pause_ms, 0);
+		assert_int_equal(start_all(endpoints, 4000), 2);
+		end_all(endpoints, endpoint, ENDPOINT_ANSWERED, 4000);
+		assert_string_equal(full_names(endpoints, 4000), "");
+		while (start_all(endpoints, 4000) > 0)
+			end_all(endpoints, endpoint, ENDPOINT_ANSWERED, 4000);
 	}
 }
 
