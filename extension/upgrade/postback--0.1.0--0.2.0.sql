@@ -912,7 +912,7 @@ BEGIN
             ORDER BY q.due_at
             LIMIT per_endpoint
             FOR UPDATE SKIP LOCKED) q
-        WHERE full_endpoints IS NULL OR e.endpoint <> ALL (full_endpoints)
+        WHERE e.endpoint NOT IN (SELECT unnest(full_endpoints)) -- hashed, where <> ALL would compare each with each
         LIMIT max_items
     ), item AS MATERIALIZED (
         SELECT q.place, q.delivery_id, q.endpoint, q.attempts + 1 AS number, q.attempt_id AS lost_attempt_id,
