@@ -1,12 +1,12 @@
 # Measures the rows and prints the table; called by tests/bench/run, which has built everything and started the cluster.
 #
 # A file of rows/ returns a group: {name, database, rounds, measures => [...], rows => [...]}. Each group gets a fresh
-# database; its name chooses all its rows; rounds limits the number of rounds where one takes long. A measure is {name,
-# title, unit, start, round, check}: three functions called with ($harness, $database), of which only round must be there.
-# It returns {figure, cpu, p50_us, p99_us, ...}, all but the first where they are known; the figure is a rate per second
-# unless unit says otherwise. In each round every measure of a group runs once, in their order, so that what a row
-# compares is always neighbouring in time. A measure may say in "missing" (a text, or a function of $harness that returns
-# it or undef) why it cannot be made here.
+# database; its name chooses all its rows. A measure is {name, title, unit, rounds, start, round, check}: three functions
+# called with ($harness, $database), of which only round must be there. It returns {figure, cpu, p50_us, p99_us, ...}, all
+# but the first where they are known; the figure is a rate per second unless unit says otherwise. A group's and a measure's
+# rounds limit the number of rounds where one takes long. In each round every measure of a group runs once, in their order,
+# so that what a row compares is always neighbouring in time. A measure may say in "missing" (a text, or a function of
+# $harness that returns it or undef) why it cannot be made here.
 #
 # A row is {name, title, of, against, kind, key, first, then}. kind says what is judged: "share" or "times" (rate of "of"
 # by that of "against", at least the target), "time" (time of "of" by that of "against", from their rates, at most the
@@ -90,6 +90,9 @@ sub shown
 sub run_round
 {
 	my ($measure, $database, $round, $rounds) = @_;
+
+	$rounds = min($rounds, $measure->{rounds} // $rounds);
+	return if $round > $rounds;
 	my $result = $measure->{round}->($harness, $database);
 
 	push @{ $measure->{results} }, $result;

@@ -117,6 +117,7 @@ misbehave(Connection *c, bool *done)
 	static const char error[] = "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 5\r\n\r\nerror";
 	static const char endless[] = "HTTP/1.1 200 OK\r\n\r\n";
 	struct linger reset = {.l_onoff = 1};
+	int			endless_room = 65536;	/* filling megabytes would cost more than all else that is measured */
 	struct epoll_event writable = {.events = EPOLLIN | EPOLLOUT, .data.ptr = c};
 
 	*done = true;
@@ -132,6 +133,7 @@ misbehave(Connection *c, bool *done)
 	if (is_path(c, "/endless"))
 	{
 		c->endless = true;
+		setsockopt(c->fd, SOL_SOCKET, SO_SNDBUF, &endless_room, sizeof(endless_room));
 		epoll_ctl(epoll, EPOLL_CTL_MOD, c->fd, &writable);
 		return send(c->fd, endless, sizeof(endless) - 1, MSG_NOSIGNAL) == (ssize_t) sizeof(endless) - 1;
 	}

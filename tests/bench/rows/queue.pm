@@ -96,7 +96,7 @@ sub mixed
 		start => \&start,
 		round => sub {
 			my ($harness) = @_;
-			my $each = $harness->smoke ? 3 : 60;
+			my $each = $harness->smoke ? 3 : 100;
 			my $healthy = $harness->sql($database{queue}, q{SELECT count(*) FROM bench.endpoint WHERE kind = 'ok'});
 
 			$harness->sql($database{queue}, 'CALL bench.fill_queue(' . kinds(@kinds) . ", $each)");
@@ -179,6 +179,7 @@ sub claims
 	return {
 		name => $name,
 		title => $title,
+		rounds => 1,
 		start => \&start,
 		round => sub {
 			my ($harness) = @_;
@@ -219,6 +220,7 @@ sub churn
 		name => $name,
 		title => $title,
 		unit => 'x',
+		rounds => 1,
 		start => \&start,
 		round => sub {
 			my ($harness) = @_;
@@ -256,7 +258,7 @@ sub churn
 return {
 	name => 'queue',
 	database => 'queue',
-	rounds => 1,
+	rounds => 5,
 	measures => [
 		mixed('healthy', 'deliveries to healthy endpoints, alone', 'ok'),
 		mixed('mixed', 'deliveries to healthy endpoints among bad ones', @all),
@@ -264,6 +266,7 @@ return {
 			name => 'flood',
 			title => 'delay of others\' deliveries beside one publisher\'s flood, p99',
 			unit => 'ms',
+			rounds => 1,
 			start => \&start,
 			round => \&flood,
 		},
