@@ -31,7 +31,7 @@ SELECT status, count(*) FROM pg_temp.mine GROUP BY status;
 UPDATE postback.conversion SET hold_until = CASE order_ref WHEN 'J7' THEN now() + interval '1 hour' WHEN 'UNPRICED' THEN now() - interval '1 day'
                                                            ELSE now() - interval '1 minute' END
 WHERE brand_id = :'brand';
-CALL postback.approve_due(chunk => 2);
+CALL postback.approve_due(chunk => 1);
 SELECT order_ref, status, commission, fee FROM pg_temp.mine ORDER BY order_ref;
 SELECT actor, count(*), count(DISTINCT xmin::text) AS transactions FROM postback.history
 WHERE brand_id = :'brand' AND to_status = 'approved' GROUP BY actor;

@@ -649,16 +649,21 @@ DECLARE
     due postback.ulid[];
     one postback.ulid;
     problem text;
-    committing timestamptz;
+    size integer := GREATEST(chunk OPERATOR(pg_catalog./) 16, 1);
+    began timestamptz;
+    ended xid8; -- the transaction after the last that has ended
+    crowded boolean;
 BEGIN
     IF chunk OPERATOR(pg_catalog.<) 1 THEN
         RAISE EXCEPTION USING
             ERRCODE = 'invalid_parameter_value',
             MESSAGE = pg_catalog.format('chunk %s is out of range', chunk),
-            DETAIL = 'Parameter chunk is how many conversions are approved per transaction.',
+            DETAIL = 'Parameter chunk is how many conversions are approved per transaction at most.',
             HINT = 'Leave it out for 1000.';
     END IF;
     LOOP
+        began := pg_catalog.clock_timestamp();
+        ended := pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot());
         -- Goes on after the last key, never back: what cannot be approved now is left to the next call.
         SELECT pg_catalog.array_agg(d.id), pg_catalog.max(d.hold_until)
         INTO due, last_hold
@@ -669,7 +674,7 @@ BEGIN
                 AND c.hold_until OPERATOR(pg_catalog.<=) until
                 AND (c.hold_until, c.id) OPERATOR(pg_catalog.>) (last_hold, last_id)
               ORDER BY c.hold_until, c.id
-              LIMIT chunk
+              LIMIT size
               FOR NO KEY UPDATE SKIP LOCKED) d;
         EXIT WHEN due IS NULL;
         last_id := due[pg_catalog.array_upper(due, 1)];
@@ -691,12 +696,17 @@ BEGIN
                 END;
             END LOOP;
         END IF;
-        committing := pg_catalog.clock_timestamp();
+        crowded := pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot()) OPERATOR(pg_catalog.<>) ended;
         COMMIT;
-        EXIT WHEN pg_catalog.cardinality(due) OPERATOR(pg_catalog.<) chunk;
-        -- As long as the log took for this it is others' now: where the disk is slow they would wait behind chunk after chunk.
-        PERFORM pg_catalog.pg_sleep(
-            LEAST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) committing), 1));
+        EXIT WHEN pg_catalog.cardinality(due) OPERATOR(pg_catalog.<) size;
+        -- Who else writes shall not wait long, neither for a processor nor for the log: small chunks then, and half of the time.
+        IF crowded THEN
+            size := GREATEST(chunk OPERATOR(pg_catalog./) 16, 1);
+            PERFORM pg_catalog.pg_sleep(
+                LEAST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) began), 1));
+        ELSE
+            size := LEAST(size::bigint OPERATOR(pg_catalog.*) 2, chunk);
+        END IF;
     END LOOP;
 END
 $procedure$
@@ -2492,8 +2502,9 @@ returns what was done: created, dropped, purged (rows in the default partition),
 for deliveries to be sent, an attribution window, the daily reports), or busy (a lock was not to be had within 200 ms: the next
 call tries again). Safe to call at any time; schedule_jobs() has it called hourly.';
 
-COMMENT ON ROUTINE postback.approve_due(integer) IS 'Approves the pending conversions whose hold is over, chunk of them per transaction, oldest hold first; history says cron. Pauses between
-two chunks for as long as the commit took, a second at most, so that calls do not wait for the disk behind it.
+COMMENT ON ROUTINE postback.approve_due(integer) IS 'Approves the pending conversions whose hold is over, at most chunk of them per transaction, oldest hold first; history says cron.
+While other transactions write it takes a sixteenth of that, and rests after each for as long as that took, a second at most: calls
+are not to wait for it.
 Skips locked ones (a postback is at work on them) and unpriced ones; the next call takes what is left.
 A conversion that cannot be approved is a warning and does not stop the others. Must not be called inside a transaction block.';
 
