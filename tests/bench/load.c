@@ -16,7 +16,8 @@
  * It runs for some time, or (--requests) until so many have been answered.  Prints
  * one line of name=value: answered and next concern the whole run with
  * its warm-up (next is the first number that was not used), the rest only the
- * measured seconds; with --requests all of it is measured.
+ * measured seconds, which begin after the warm-up, with the first answer at the
+ * earliest; with --requests all of it is measured.
  */
 #define _GNU_SOURCE
 
@@ -494,6 +495,11 @@ run(void)
 			if ((events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) && read_answer(c))
 			{
 				moved_at = now_us();
+				if (requests == 0 && answered == 0 && moved_at > measure_from)
+				{
+					measure_from = moved_at;	/* a server that has only just begun: what is measured is its rate */
+					stop_at = measure_from + (uint64_t) (seconds * 1e6);
+				}
 				finish_request(c, moved_at, measure_from, stop_at);
 			}
 		}
