@@ -3,7 +3,8 @@
  *
  * Easy handles are made once and used again; what never varies is set when
  * one is made.  At the end of each transfer libcurl walks the kept connections
- * of its multi handle: there are several, each with hosts of its own.  CURLOPT_CONNECT_TO names the checked address, so libcurl
+ * of its multi handle: there are several, each with hosts of its own.
+ * CURLOPT_CONNECT_TO names the checked address, so libcurl
  * resolves nothing and matches kept connections by address as well as by host.
  * Callbacks of libcurl only take notes: handlers of users run after
  * curl_multi_socket_action has returned.
