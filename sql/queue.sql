@@ -379,7 +379,7 @@ FROM postback.delivery_due q WHERE q.callback_id = :'apart';
 SELECT count(*) FROM postback.claim('s1', 10);
 SELECT q.tableoid::regclass AS stands FROM postback.delivery_due q WHERE q.callback_id = :'apart';
 UPDATE postback.delivery_due SET due_at = now() WHERE callback_id = :'apart';
-SELECT count(*) FROM postback.claim('s1', 10);
+SELECT count(*) FROM postback.claim('s1', 10, lease => '1 day'); -- however long what follows takes
 SELECT q.tableoid::regclass AS stands, q.sender FROM postback.delivery_due q WHERE q.callback_id = :'apart';
 SELECT pg_relation_size('postback.delivery_due_now') < 1000000 AS small, postback.compact_due() AS compacted;
 BEGIN ISOLATION LEVEL REPEATABLE READ; -- what others queue after its first look would be lost
