@@ -102,6 +102,7 @@ INSERT INTO relation VALUES
     ('delivery_due',            'S',    '',  '{}'),
     ('attempt',                 'S',    'S', '{}'),
     ('daily',                   'S',    'S', '{}'),
+    ('daily_brand',             'S',    'S', '{}'),
     ('daily_mark',              'S',    'S', '{}'),     -- the moment of the last roll-up, nobody's in particular
     ('daily_visitor',           'S',    'S', '{}'),
     ('currency',                'S',    'S', '{}'),

@@ -97,6 +97,12 @@ SELECT postback.roll_up() IS NOT NULL AS rolled_up;
 SELECT count(*) FROM postback.daily_tail() WHERE day < '2026-03-01';
 TABLE told EXCEPT TABLE pg_temp.days;
 SELECT * FROM postback.audit_daily('2026-01-01');
+-- the figures of a brand are the sum of those: where they are not, it is found and mended, as one that is missing
+UPDATE postback.daily_brand SET approved_fee = approved_fee + 1 WHERE brand_id = :'brand' AND day = '2026-02-01';
+DELETE FROM postback.daily_brand WHERE brand_id = :'brand' AND day = '2026-02-02';
+SELECT a.day, a.offer_id IS NULL AND a.publisher_id IS NULL AS all, a.expected, a.actual FROM postback.audit_daily('2026-01-01') a WHERE a.brand_id = :'brand' ORDER BY 1;
+SELECT postback.rebuild_daily('2026-01-01') AS rebuilt;
+SELECT * FROM postback.audit_daily('2026-01-01');
 -- on from there: D-2 opened again, D-3 approved; a conversion that nobody brought stays nobody's
 SELECT r.outcome FROM postback.conversion c CROSS JOIN LATERAL postback.reopen(c.id) r WHERE c.brand_id = :'brand' AND c.order_ref = 'D-2';
 SELECT outcome FROM postback.receive(:'token', 'order=D-3&status=approved');

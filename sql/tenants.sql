@@ -155,10 +155,55 @@ END
 $$;
 DELETE FROM postback.history WHERE conversion_id NOT IN (SELECT c.id FROM postback.conversion c);
 DELETE FROM postback.attempt WHERE delivery_id NOT IN (SELECT d.id FROM postback.delivery d);
+-- of a brand's figures its own part, which stands nowhere: it sees the report, not the table
+DELETE FROM postback.daily_brand;
+INSERT INTO postback.daily_brand
+SELECT d.brand_id, d.day, sum(d.clicks), sum(d.unique_clicks), sum(d.pending), sum(d.approved), sum(d.reversed), sum(d.pending_payout), sum(d.pending_fee),
+       sum(d.approved_payout), sum(d.approved_fee)
+FROM postback.daily d GROUP BY 1, 2;
 SELECT s.what AS differs, s.rows, l.rows AS expected
-FROM seen s FULL JOIN pg_temp.look('{payable}') l USING (what) WHERE s.seen IS DISTINCT FROM l.seen ORDER BY 1;
+FROM seen s FULL JOIN pg_temp.look('{payable}') l USING (what) WHERE s.seen IS DISTINCT FROM l.seen AND what <> 'postback.daily_brand' ORDER BY 1;
 SELECT what FROM seen WHERE rows = 0 ORDER BY 1;
 ROLLBACK;
+
+-- Whoever reads the figures of brands, they are those of the offers and publishers that he sees, once.
+CREATE ROLE regress_both IN ROLE postback_reader;
+CREATE ROLE regress_operator IN ROLE postback_operator, postback_reader;
+INSERT INTO postback.reader_scope (role, brand_id) VALUES ('regress_both', :'mine');
+INSERT INTO postback.reader_scope (role, publisher_id) VALUES ('regress_both', :'blog'), ('regress_operator', :'blog');
+CREATE FUNCTION pg_temp.brands_differ(OUT brands bigint, OUT differ bigint) LANGUAGE sql AS $$
+    WITH whole AS (
+        SELECT r.day, r.brand_id, r.clicks, r.unique_clicks, r.conversions, r.pending, r.approved, r.rejected, r.payout, r.approved_payout, r.revenue, r.margin
+        FROM postback.report_daily_brands r
+    ), parts AS (
+        SELECT r.day, r.brand_id, sum(r.clicks), sum(r.unique_clicks), sum(r.conversions), sum(r.pending), sum(r.approved), sum(r.rejected), sum(r.payout),
+               sum(r.approved_payout), sum(r.revenue), sum(r.margin)
+        FROM postback.report_daily r GROUP BY 1, 2
+    )
+    SELECT count(DISTINCT w.brand_id), (SELECT count(*) FROM ((TABLE whole EXCEPT TABLE parts) UNION ALL (TABLE parts EXCEPT TABLE whole)) x)
+    FROM whole w
+$$;
+GRANT EXECUTE ON FUNCTION pg_temp.brands_differ() TO postback_reader;
+-- early and late, one click of each pair
+PREPARE clicks AS SELECT r.brand, sum(r.clicks) AS clicks FROM postback.report_daily_brands r WHERE r.brand LIKE '% of tenants' GROUP BY 1 ORDER BY 1;
+SET ROLE regress_brand;
+EXECUTE clicks;
+SELECT brands, differ FROM pg_temp.brands_differ();
+SET ROLE regress_publisher;
+EXECUTE clicks;
+SELECT brands, differ FROM pg_temp.brands_differ();
+SET ROLE regress_both;
+EXECUTE clicks;
+SELECT brands, differ FROM pg_temp.brands_differ();
+RESET ROLE;
+BEGIN;
+DELETE FROM postback.reader_scope WHERE brand_id = :'theirs'; -- of a brand that nobody has for himself too
+SET LOCAL ROLE regress_operator;
+EXECUTE clicks;
+SELECT brands >= 2 AS brands, differ FROM pg_temp.brands_differ();
+ROLLBACK;
+EXECUTE clicks;
+SELECT brands >= 2 AS brands, differ FROM pg_temp.brands_differ();
 
 -- Without a scope: what is nobody's.
 SET ROLE regress_unscoped;
@@ -243,8 +288,8 @@ DROP FUNCTION pg_temp.plans;
 RESET ROLE;
 
 SELECT count(*) AS differences FROM postback.audit();
-DELETE FROM postback.reader_scope WHERE role IN ('regress_brand', 'regress_publisher', 'somebody');
+DELETE FROM postback.reader_scope WHERE role IN ('regress_brand', 'regress_publisher', 'regress_both', 'regress_operator', 'somebody');
 REVOKE ALL ON leaked FROM regress_brand;
-DROP ROLE regress_brand, regress_publisher, regress_unscoped;
+DROP ROLE regress_brand, regress_publisher, regress_both, regress_operator, regress_unscoped;
 DELETE FROM postback.callback WHERE brand_id IN (:'mine', :'theirs') OR publisher_id IN (:'blog', :'forum');
 DELETE FROM postback.delivery_due q WHERE NOT EXISTS (SELECT FROM postback.callback k WHERE k.id = q.callback_id);

@@ -240,3 +240,15 @@ CREATE TABLE postback.callback_secret (
     PRIMARY KEY (callback_id, secret)
 );
 COMMENT ON TABLE postback.callback_secret IS 'Signing secrets (Standard Webhooks); while one is rotated, two are valid';
+
+CREATE TABLE postback.reader_scope (
+    role         text NOT NULL CHECK (role <> ''),
+    brand_id     postback.ulid REFERENCES postback.brand,
+    publisher_id postback.ulid REFERENCES postback.publisher,
+    CHECK ((brand_id IS NULL) <> (publisher_id IS NULL)),
+    UNIQUE (role, brand_id),
+    UNIQUE (role, publisher_id)
+);
+COMMENT ON TABLE postback.reader_scope IS
+    'Whose rows a database role that is a member of postback_reader may see: those of a brand, or of a publisher';
+COMMENT ON COLUMN postback.reader_scope.role IS 'Name of a database role; its members see the same';

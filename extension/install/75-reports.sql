@@ -36,6 +36,25 @@ COMMENT ON COLUMN postback.daily.unique_clicks IS
     'Visitors (address and user agent) of this offer through this publisher on this day; clicks without an address count each';
 COMMENT ON COLUMN postback.daily.pending_payout IS 'Commission of pending conversions, minor units of the brand''s currency; so all amounts';
 
+CREATE TABLE postback.daily_brand (
+    brand_id        postback.ulid NOT NULL,
+    day             date NOT NULL,
+    clicks          bigint NOT NULL,
+    unique_clicks   bigint NOT NULL,
+    pending         bigint NOT NULL,
+    approved        bigint NOT NULL,
+    reversed        bigint NOT NULL,
+    pending_payout  numeric NOT NULL,
+    pending_fee     numeric NOT NULL,
+    approved_payout numeric NOT NULL,
+    approved_fee    numeric NOT NULL,
+    PRIMARY KEY (brand_id, day)
+) WITH (fillfactor = 80);
+CREATE INDEX daily_brand_day_idx ON postback.daily_brand (day);
+COMMENT ON TABLE postback.daily_brand IS
+'The rows of daily added up over offers and publishers, so that a month of all brands is a few hundred rows; written with them';
+COMMENT ON COLUMN postback.daily_brand.pending_payout IS 'Commission of pending conversions, minor units of the brand''s currency; so all amounts';
+
 CREATE TABLE postback.daily_mark (
     one       boolean PRIMARY KEY DEFAULT true CHECK (one),
     upto      postback.ulid NOT NULL,
@@ -237,10 +256,25 @@ BEGIN
     END IF;
     today := (postback.ulid_time(before) AT TIME ZONE 'UTC')::date;
 
+    WITH change AS MATERIALIZED (
+        SELECT c.* FROM postback.daily_changes(after, before) c
+        WHERE (c.clicks, c.unique_clicks, c.pending, c.approved, c.reversed, c.pending_payout, c.pending_fee, c.approved_payout,
+               c.approved_fee) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
+    ), of_brand AS (
+        INSERT INTO postback.daily_brand AS d
+        SELECT c.brand_id, c.day, sum(c.clicks)::bigint, sum(c.unique_clicks)::bigint, sum(c.pending)::bigint, sum(c.approved)::bigint,
+               sum(c.reversed)::bigint, sum(c.pending_payout), sum(c.pending_fee), sum(c.approved_payout), sum(c.approved_fee)
+        FROM change c
+        GROUP BY c.brand_id, c.day
+        ON CONFLICT ON CONSTRAINT daily_brand_pkey DO UPDATE SET
+            clicks = d.clicks + excluded.clicks, unique_clicks = d.unique_clicks + excluded.unique_clicks,
+            pending = d.pending + excluded.pending, approved = d.approved + excluded.approved,
+            reversed = d.reversed + excluded.reversed,
+            pending_payout = d.pending_payout + excluded.pending_payout, pending_fee = d.pending_fee + excluded.pending_fee,
+            approved_payout = d.approved_payout + excluded.approved_payout, approved_fee = d.approved_fee + excluded.approved_fee
+    )
     INSERT INTO postback.daily AS d
-    SELECT c.* FROM postback.daily_changes(after, before) c
-    WHERE (c.clicks, c.unique_clicks, c.pending, c.approved, c.reversed, c.pending_payout, c.pending_fee, c.approved_payout,
-           c.approved_fee) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
+    SELECT c.* FROM change c
     ON CONFLICT ON CONSTRAINT daily_key DO UPDATE SET
         clicks = d.clicks + excluded.clicks, unique_clicks = d.unique_clicks + excluded.unique_clicks,
         pending = d.pending + excluded.pending, approved = d.approved + excluded.approved,
@@ -303,35 +337,45 @@ CREATE FUNCTION postback.audit_daily(
     RETURNS SETOF record
     LANGUAGE sql STABLE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
     SELECT s.day, s.brand_id, s.offer_id, s.publisher_id,
-           concat_ws(' ', sum(s.clicks * s.fact), sum(s.unique_clicks * s.fact), sum(s.pending * s.fact), sum(s.approved * s.fact),
+           concat_ws(' ', s.of, sum(s.clicks * s.fact), sum(s.unique_clicks * s.fact), sum(s.pending * s.fact), sum(s.approved * s.fact),
                      sum(s.reversed * s.fact), sum(s.pending_payout * s.fact), sum(s.pending_fee * s.fact),
                      sum(s.approved_payout * s.fact), sum(s.approved_fee * s.fact)),
-           concat_ws(' ', sum(s.clicks * s.told), sum(s.unique_clicks * s.told), sum(s.pending * s.told), sum(s.approved * s.told),
+           concat_ws(' ', s.of, sum(s.clicks * s.told), sum(s.unique_clicks * s.told), sum(s.pending * s.told), sum(s.approved * s.told),
                      sum(s.reversed * s.told), sum(s.pending_payout * s.told), sum(s.pending_fee * s.told),
                      sum(s.approved_payout * s.told), sum(s.approved_fee * s.told))
-    FROM (SELECT f.*, 1 AS fact, 0 AS told FROM postback.daily_facts(since) f
+    FROM (SELECT f.*, 1 AS fact, 0 AS told, NULL AS of FROM postback.daily_facts(since) f
           UNION ALL
-          SELECT d.*, 0, 1 FROM postback.daily d WHERE d.day >= since
+          SELECT d.*, 0, 1, NULL FROM postback.daily d WHERE d.day >= since
           UNION ALL
-          SELECT t.*, 0, 1 FROM postback.daily_tail() t WHERE t.day >= since) s
-    GROUP BY s.day, s.brand_id, s.offer_id, s.publisher_id
+          SELECT t.*, 0, 1, NULL FROM postback.daily_tail() t WHERE t.day >= since
+          UNION ALL
+          SELECT d.brand_id, d.day, NULL, NULL, d.clicks, d.unique_clicks, d.pending, d.approved, d.reversed, d.pending_payout,
+                 d.pending_fee, d.approved_payout, d.approved_fee, 1, 0, 'daily_brand:'
+          FROM postback.daily d WHERE d.day >= since
+          UNION ALL
+          SELECT b.brand_id, b.day, NULL, NULL, b.clicks, b.unique_clicks, b.pending, b.approved, b.reversed, b.pending_payout,
+                 b.pending_fee, b.approved_payout, b.approved_fee, 0, 1, 'daily_brand:'
+          FROM postback.daily_brand b WHERE b.day >= since) s
+    GROUP BY s.day, s.brand_id, s.offer_id, s.publisher_id, s.of
     HAVING (sum(s.clicks * s.fact), sum(s.unique_clicks * s.fact), sum(s.pending * s.fact), sum(s.approved * s.fact),
             sum(s.reversed * s.fact), sum(s.pending_payout * s.fact), sum(s.pending_fee * s.fact),
             sum(s.approved_payout * s.fact), sum(s.approved_fee * s.fact))
         <> (sum(s.clicks * s.told), sum(s.unique_clicks * s.told), sum(s.pending * s.told), sum(s.approved * s.told),
             sum(s.reversed * s.told), sum(s.pending_payout * s.told), sum(s.pending_fee * s.told),
             sum(s.approved_payout * s.told), sum(s.approved_fee * s.told))
-    ORDER BY 1, 2, 3, 4
+    ORDER BY 1, 2, 3, 4, 5
 $$;
 COMMENT ON FUNCTION postback.audit_daily(date) IS
 'Counts the days from since on from clicks and conversions and returns where the daily reports say otherwise (nothing, if all is
 well): clicks, unique clicks, pending, approved, reversed, payout and fee of pending, payout and fee of approved ones, in minor
-units. Reads every row of those days: not further back than clicks are kept. rebuild_daily(since) mends what it finds.';
+units. And where daily_brand is not the sum of daily, marked with its name. Reads every row of those days: not further back than
+clicks are kept. rebuild_daily(since) mends what it finds.';
 
 CREATE FUNCTION postback.rebuild_daily(since date) RETURNS bigint
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     rebuilt bigint;
+    of_brands bigint;
 BEGIN
     -- The mark stands still meanwhile.
     PERFORM pg_advisory_xact_lock(hashtext('postback'), 4);
@@ -354,12 +398,32 @@ BEGIN
        <> (excluded.clicks, excluded.unique_clicks, excluded.pending, excluded.approved, excluded.reversed, excluded.pending_payout,
            excluded.pending_fee, excluded.approved_payout, excluded.approved_fee);
     GET DIAGNOSTICS rebuilt = ROW_COUNT;
-    RETURN rebuilt;
+
+    INSERT INTO postback.daily_brand AS d
+    SELECT s.brand_id, s.day, sum(s.clicks * s.sign), sum(s.unique_clicks * s.sign), sum(s.pending * s.sign), sum(s.approved * s.sign),
+           sum(s.reversed * s.sign), sum(s.pending_payout * s.sign), sum(s.pending_fee * s.sign), sum(s.approved_payout * s.sign),
+           sum(s.approved_fee * s.sign)
+    FROM (SELECT o.brand_id, o.day, o.clicks, o.unique_clicks, o.pending, o.approved, o.reversed, o.pending_payout, o.pending_fee,
+                 o.approved_payout, o.approved_fee, 1 AS sign
+          FROM postback.daily o WHERE o.day >= since
+          UNION ALL
+          SELECT b.*, 0 FROM postback.daily_brand b WHERE b.day >= since) s
+    GROUP BY s.brand_id, s.day
+    ON CONFLICT ON CONSTRAINT daily_brand_pkey DO UPDATE SET
+        clicks = excluded.clicks, unique_clicks = excluded.unique_clicks, pending = excluded.pending,
+        approved = excluded.approved, reversed = excluded.reversed, pending_payout = excluded.pending_payout,
+        pending_fee = excluded.pending_fee, approved_payout = excluded.approved_payout, approved_fee = excluded.approved_fee
+    WHERE (d.clicks, d.unique_clicks, d.pending, d.approved, d.reversed, d.pending_payout, d.pending_fee, d.approved_payout,
+           d.approved_fee)
+       <> (excluded.clicks, excluded.unique_clicks, excluded.pending, excluded.approved, excluded.reversed, excluded.pending_payout,
+           excluded.pending_fee, excluded.approved_payout, excluded.approved_fee);
+    GET DIAGNOSTICS of_brands = ROW_COUNT;
+    RETURN rebuilt + of_brands;
 END
 $$;
 COMMENT ON FUNCTION postback.rebuild_daily(date) IS
-'Counts the days from since on again and mends daily; returns how many of its rows were wrong or missing. Needed only where rows
-came without their effects (loaded or deleted by hand, or the clock set back). Not further back than clicks are kept.';
+'Counts the days from since on again and mends daily and daily_brand; returns how many of their rows were wrong or missing. Needed
+only where rows came without their effects (loaded or deleted by hand, or the clock set back). Not further back than clicks are kept.';
 
 CREATE VIEW postback.daily_now WITH (security_invoker = true) AS
     SELECT d.* FROM postback.daily d
@@ -367,19 +431,22 @@ CREATE VIEW postback.daily_now WITH (security_invoker = true) AS
     SELECT t.* FROM postback.daily_tail() t;
 COMMENT ON VIEW postback.daily_now IS 'daily, and what is not in it yet, to be summed up: what the report_daily views read. Minor units';
 
--- One view per level: what it is by, what it shows of that, and how it is called in its comment.  By day and brand alone most rows
--- fall together: they are added up before anything else, which the planner then does by hashing, not by sorting them all.
+-- One view per level: what it is by, what it shows of that, and how it is called in its comment.  Figures by day and brand alone are
+-- rolled up too. Who sees a brand through one of its publishers only does not see those: for him the publisher's rows are added up.
 DO $$
 DECLARE
     v record;
     c record;
     by_brand text := '(
-                        SELECT a.brand_id, a.day, sum(a.clicks) AS clicks, sum(a.unique_clicks) AS unique_clicks,
-                               sum(a.pending) AS pending, sum(a.approved) AS approved, sum(a.reversed) AS reversed,
-                               sum(a.pending_payout) AS pending_payout, sum(a.pending_fee) AS pending_fee,
-                               sum(a.approved_payout) AS approved_payout, sum(a.approved_fee) AS approved_fee
+                        SELECT b.* FROM postback.daily_brand b
+                        UNION ALL
+                        SELECT a.brand_id, a.day, a.clicks, a.unique_clicks, a.pending, a.approved, a.reversed, a.pending_payout,
+                               a.pending_fee, a.approved_payout, a.approved_fee
                         FROM postback.daily a
-                        GROUP BY a.brand_id, a.day
+                        WHERE EXISTS (SELECT FROM postback.reader_scope s
+                                      WHERE s.publisher_id IS NOT NULL AND pg_catalog.row_security_active(''postback.daily'')
+                                        AND NOT pg_catalog.pg_has_role(current_user, ''postback_operator'', ''USAGE''))
+                          AND a.brand_id <> ALL (ARRAY(SELECT s.brand_id FROM postback.reader_scope s WHERE s.brand_id IS NOT NULL))
                         UNION ALL
                         SELECT t.brand_id, t.day, t.clicks, t.unique_clicks, t.pending, t.approved, t.reversed, t.pending_payout,
                                t.pending_fee, t.approved_payout, t.approved_fee

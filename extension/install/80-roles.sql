@@ -1,17 +1,5 @@
 -- Who may do what. The four roles are group roles: GRANT postback_operator TO anna.
 
-CREATE TABLE postback.reader_scope (
-    role         text NOT NULL CHECK (role <> ''),
-    brand_id     postback.ulid REFERENCES postback.brand,
-    publisher_id postback.ulid REFERENCES postback.publisher,
-    CHECK ((brand_id IS NULL) <> (publisher_id IS NULL)),
-    UNIQUE (role, brand_id),
-    UNIQUE (role, publisher_id)
-);
-COMMENT ON TABLE postback.reader_scope IS
-    'Whose rows a database role that is a member of postback_reader may see: those of a brand, or of a publisher';
-COMMENT ON COLUMN postback.reader_scope.role IS 'Name of a database role; its members see the same';
-
 -- Roles belong to the whole server: one that is there already is left as it is.
 DO $$
 DECLARE
@@ -59,6 +47,7 @@ BEGIN
             ('ledger',            'SELECT',                         'SELECT',  '{}'),
             ('balance',           'SELECT',                         'SELECT',  '{}'),
             ('daily',             'SELECT',                         'SELECT',  '{}'),
+            ('daily_brand',       'SELECT',                         'SELECT',  '{}'),
             ('daily_mark',        'SELECT',                         'SELECT',  '{}'),
             ('daily_visitor',     'SELECT',                         'SELECT',  '{}'),
             ('delivery',          'SELECT',                         'SELECT',  '{}'),
@@ -108,7 +97,7 @@ DECLARE
     relation text;
 BEGIN
     FOREACH relation IN ARRAY '{brand,offer,goal,publisher,link,terms,promo_code,callback,reader_scope,click,receipt,conversion,
-                                history,event,ledger,balance,daily,daily_visitor,delivery,attempt}'::text[] LOOP
+                                history,event,ledger,balance,daily,daily_brand,daily_visitor,delivery,attempt}'::text[] LOOP
         EXECUTE pg_catalog.format('ALTER TABLE postback.%I ENABLE ROW LEVEL SECURITY', relation);
     END LOOP;
 END
@@ -140,6 +129,7 @@ CREATE FUNCTION postback.policy_list(OUT relation text, OUT condition text) RETU
         ('ledger',     'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('balance',    'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('daily',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('daily_brand', 'brand_id = ANY ({brands})'),
         ('daily_visitor', 'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('delivery',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('attempt',    'brand_id = ANY ({brands}) OR cardinality({publishers}) > 0

@@ -134,6 +134,7 @@ BEGIN
             ('callback_health',  'last_success_at', 'Of the last day'),
             -- reports
             ('daily',            'publisher_id',    'Null, as offer_id: unattributed'),
+            ('daily_brand',      'unique_clicks',   'As in daily, added up'),
             ('daily_now',        'offer_id',        'Null, as publisher_id: unattributed'),
             ('daily_now',        'publisher_id',    'Null, as offer_id: unattributed'),
             ('daily_now',        'unique_clicks',   'As in daily'),

@@ -53,6 +53,28 @@ FROM (SELECT k.brand_id, k.publisher_id, d.day, postback.visitor_of(k.brand_id, 
       JOIN postback.click k ON k.id >= postback.ulid_floor(d.day::timestamp AT TIME ZONE 'UTC') AND k.id < m.upto) v
 WHERE v.visitor IS NOT NULL;
 
+-- The daily figures of each brand.
+CREATE TABLE postback.daily_brand (
+    brand_id        postback.ulid NOT NULL,
+    day             date NOT NULL,
+    clicks          bigint NOT NULL,
+    unique_clicks   bigint NOT NULL,
+    pending         bigint NOT NULL,
+    approved        bigint NOT NULL,
+    reversed        bigint NOT NULL,
+    pending_payout  numeric NOT NULL,
+    pending_fee     numeric NOT NULL,
+    approved_payout numeric NOT NULL,
+    approved_fee    numeric NOT NULL,
+    PRIMARY KEY (brand_id, day)
+) WITH (fillfactor = 80);
+CREATE INDEX daily_brand_day_idx ON postback.daily_brand (day);
+INSERT INTO postback.daily_brand
+SELECT d.brand_id, d.day, sum(d.clicks), sum(d.unique_clicks), sum(d.pending), sum(d.approved), sum(d.reversed), sum(d.pending_payout),
+       sum(d.pending_fee), sum(d.approved_payout), sum(d.approved_fee)
+FROM postback.daily d
+GROUP BY d.brand_id, d.day;
+
 -- Of two calls at once that name no goal one creates the order. Where two have created it, this says which: reverse one by staff and
 -- name its goal as given.
 CREATE UNIQUE INDEX conversion_goal_not_given_key ON postback.conversion (brand_id, order_ref) WHERE NOT goal_given;
@@ -1697,6 +1719,10 @@ AS $function$
 $function$
 ;
 
+SELECT pg_catalog.pg_extension_config_dump('postback.daily_brand', '');
+
+ALTER TABLE postback.daily_brand ENABLE ROW LEVEL SECURITY;
+
 SELECT pg_catalog.pg_extension_config_dump('postback.daily_visitor', '');
 
 ALTER TABLE postback.daily_visitor ENABLE ROW LEVEL SECURITY;
@@ -1834,10 +1860,25 @@ BEGIN
     END IF;
     today := (postback.ulid_time(before) AT TIME ZONE 'UTC')::date;
 
+    WITH change AS MATERIALIZED (
+        SELECT c.* FROM postback.daily_changes(after, before) c
+        WHERE (c.clicks, c.unique_clicks, c.pending, c.approved, c.reversed, c.pending_payout, c.pending_fee, c.approved_payout,
+               c.approved_fee) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
+    ), of_brand AS (
+        INSERT INTO postback.daily_brand AS d
+        SELECT c.brand_id, c.day, sum(c.clicks)::bigint, sum(c.unique_clicks)::bigint, sum(c.pending)::bigint, sum(c.approved)::bigint,
+               sum(c.reversed)::bigint, sum(c.pending_payout), sum(c.pending_fee), sum(c.approved_payout), sum(c.approved_fee)
+        FROM change c
+        GROUP BY c.brand_id, c.day
+        ON CONFLICT ON CONSTRAINT daily_brand_pkey DO UPDATE SET
+            clicks = d.clicks + excluded.clicks, unique_clicks = d.unique_clicks + excluded.unique_clicks,
+            pending = d.pending + excluded.pending, approved = d.approved + excluded.approved,
+            reversed = d.reversed + excluded.reversed,
+            pending_payout = d.pending_payout + excluded.pending_payout, pending_fee = d.pending_fee + excluded.pending_fee,
+            approved_payout = d.approved_payout + excluded.approved_payout, approved_fee = d.approved_fee + excluded.approved_fee
+    )
     INSERT INTO postback.daily AS d
-    SELECT c.* FROM postback.daily_changes(after, before) c
-    WHERE (c.clicks, c.unique_clicks, c.pending, c.approved, c.reversed, c.pending_payout, c.pending_fee, c.approved_payout,
-           c.approved_fee) <> (0, 0, 0, 0, 0, 0, 0, 0, 0)
+    SELECT c.* FROM change c
     ON CONFLICT ON CONSTRAINT daily_key DO UPDATE SET
         clicks = d.clicks + excluded.clicks, unique_clicks = d.unique_clicks + excluded.unique_clicks,
         pending = d.pending + excluded.pending, approved = d.approved + excluded.approved,
@@ -1859,6 +1900,100 @@ BEGIN
     INSERT INTO postback.daily_mark AS m (upto, rolled_at) VALUES (before, clock_timestamp())
     ON CONFLICT (one) DO UPDATE SET upto = excluded.upto, rolled_at = excluded.rolled_at;
     RETURN postback.ulid_time(before);
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.audit_daily(since date, OUT day date, OUT brand_id postback.ulid, OUT offer_id postback.ulid, OUT publisher_id postback.ulid, OUT expected text, OUT actual text)
+ RETURNS SETOF record
+ LANGUAGE sql
+ STABLE SECURITY DEFINER ROWS 10
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET jit TO 'off'
+AS $function$
+    SELECT s.day, s.brand_id, s.offer_id, s.publisher_id,
+           concat_ws(' ', s.of, sum(s.clicks * s.fact), sum(s.unique_clicks * s.fact), sum(s.pending * s.fact), sum(s.approved * s.fact),
+                     sum(s.reversed * s.fact), sum(s.pending_payout * s.fact), sum(s.pending_fee * s.fact),
+                     sum(s.approved_payout * s.fact), sum(s.approved_fee * s.fact)),
+           concat_ws(' ', s.of, sum(s.clicks * s.told), sum(s.unique_clicks * s.told), sum(s.pending * s.told), sum(s.approved * s.told),
+                     sum(s.reversed * s.told), sum(s.pending_payout * s.told), sum(s.pending_fee * s.told),
+                     sum(s.approved_payout * s.told), sum(s.approved_fee * s.told))
+    FROM (SELECT f.*, 1 AS fact, 0 AS told, NULL AS of FROM postback.daily_facts(since) f
+          UNION ALL
+          SELECT d.*, 0, 1, NULL FROM postback.daily d WHERE d.day >= since
+          UNION ALL
+          SELECT t.*, 0, 1, NULL FROM postback.daily_tail() t WHERE t.day >= since
+          UNION ALL
+          SELECT d.brand_id, d.day, NULL, NULL, d.clicks, d.unique_clicks, d.pending, d.approved, d.reversed, d.pending_payout,
+                 d.pending_fee, d.approved_payout, d.approved_fee, 1, 0, 'daily_brand:'
+          FROM postback.daily d WHERE d.day >= since
+          UNION ALL
+          SELECT b.brand_id, b.day, NULL, NULL, b.clicks, b.unique_clicks, b.pending, b.approved, b.reversed, b.pending_payout,
+                 b.pending_fee, b.approved_payout, b.approved_fee, 0, 1, 'daily_brand:'
+          FROM postback.daily_brand b WHERE b.day >= since) s
+    GROUP BY s.day, s.brand_id, s.offer_id, s.publisher_id, s.of
+    HAVING (sum(s.clicks * s.fact), sum(s.unique_clicks * s.fact), sum(s.pending * s.fact), sum(s.approved * s.fact),
+            sum(s.reversed * s.fact), sum(s.pending_payout * s.fact), sum(s.pending_fee * s.fact),
+            sum(s.approved_payout * s.fact), sum(s.approved_fee * s.fact))
+        <> (sum(s.clicks * s.told), sum(s.unique_clicks * s.told), sum(s.pending * s.told), sum(s.approved * s.told),
+            sum(s.reversed * s.told), sum(s.pending_payout * s.told), sum(s.pending_fee * s.told),
+            sum(s.approved_payout * s.told), sum(s.approved_fee * s.told))
+    ORDER BY 1, 2, 3, 4, 5
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.rebuild_daily(since date)
+ RETURNS bigint
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    rebuilt bigint;
+    of_brands bigint;
+BEGIN
+    -- The mark stands still meanwhile.
+    PERFORM pg_advisory_xact_lock(hashtext('postback'), 4);
+    INSERT INTO postback.daily AS d
+    SELECT s.brand_id, s.day, s.offer_id, s.publisher_id, sum(s.clicks * s.sign), sum(s.unique_clicks * s.sign),
+           sum(s.pending * s.sign), sum(s.approved * s.sign), sum(s.reversed * s.sign), sum(s.pending_payout * s.sign),
+           sum(s.pending_fee * s.sign), sum(s.approved_payout * s.sign), sum(s.approved_fee * s.sign)
+    FROM (SELECT f.*, 1 AS sign FROM postback.daily_facts(since) f
+          UNION ALL
+          SELECT t.*, -1 FROM postback.daily_tail() t WHERE t.day >= since
+          UNION ALL  -- rows that have lost all
+          SELECT o.*, 0 FROM postback.daily o WHERE o.day >= since) s
+    GROUP BY s.brand_id, s.day, s.offer_id, s.publisher_id
+    ON CONFLICT ON CONSTRAINT daily_key DO UPDATE SET
+        clicks = excluded.clicks, unique_clicks = excluded.unique_clicks, pending = excluded.pending,
+        approved = excluded.approved, reversed = excluded.reversed, pending_payout = excluded.pending_payout,
+        pending_fee = excluded.pending_fee, approved_payout = excluded.approved_payout, approved_fee = excluded.approved_fee
+    WHERE (d.clicks, d.unique_clicks, d.pending, d.approved, d.reversed, d.pending_payout, d.pending_fee, d.approved_payout,
+           d.approved_fee)
+       <> (excluded.clicks, excluded.unique_clicks, excluded.pending, excluded.approved, excluded.reversed, excluded.pending_payout,
+           excluded.pending_fee, excluded.approved_payout, excluded.approved_fee);
+    GET DIAGNOSTICS rebuilt = ROW_COUNT;
+
+    INSERT INTO postback.daily_brand AS d
+    SELECT s.brand_id, s.day, sum(s.clicks * s.sign), sum(s.unique_clicks * s.sign), sum(s.pending * s.sign), sum(s.approved * s.sign),
+           sum(s.reversed * s.sign), sum(s.pending_payout * s.sign), sum(s.pending_fee * s.sign), sum(s.approved_payout * s.sign),
+           sum(s.approved_fee * s.sign)
+    FROM (SELECT o.brand_id, o.day, o.clicks, o.unique_clicks, o.pending, o.approved, o.reversed, o.pending_payout, o.pending_fee,
+                 o.approved_payout, o.approved_fee, 1 AS sign
+          FROM postback.daily o WHERE o.day >= since
+          UNION ALL
+          SELECT b.*, 0 FROM postback.daily_brand b WHERE b.day >= since) s
+    GROUP BY s.brand_id, s.day
+    ON CONFLICT ON CONSTRAINT daily_brand_pkey DO UPDATE SET
+        clicks = excluded.clicks, unique_clicks = excluded.unique_clicks, pending = excluded.pending,
+        approved = excluded.approved, reversed = excluded.reversed, pending_payout = excluded.pending_payout,
+        pending_fee = excluded.pending_fee, approved_payout = excluded.approved_payout, approved_fee = excluded.approved_fee
+    WHERE (d.clicks, d.unique_clicks, d.pending, d.approved, d.reversed, d.pending_payout, d.pending_fee, d.approved_payout,
+           d.approved_fee)
+       <> (excluded.clicks, excluded.unique_clicks, excluded.pending, excluded.approved, excluded.reversed, excluded.pending_payout,
+           excluded.pending_fee, excluded.approved_payout, excluded.approved_fee);
+    GET DIAGNOSTICS of_brands = ROW_COUNT;
+    RETURN rebuilt + of_brands;
 END
 $function$
 ;
@@ -1891,19 +2026,36 @@ CREATE OR REPLACE VIEW postback.report_daily_brands WITH (security_invoker=true)
             (sum(x.pending_payout) + sum(x.approved_payout)) AS payout,
             sum(x.approved_payout) AS approved_payout,
             (sum(x.pending_fee) + sum(x.approved_fee)) AS fee
-           FROM (( SELECT a.brand_id,
+           FROM (( SELECT b.brand_id,
+                    b.day,
+                    b.clicks,
+                    b.unique_clicks,
+                    b.pending,
+                    b.approved,
+                    b.reversed,
+                    b.pending_payout,
+                    b.pending_fee,
+                    b.approved_payout,
+                    b.approved_fee
+                   FROM postback.daily_brand b
+                UNION ALL
+                 SELECT a.brand_id,
                     a.day,
-                    sum(a.clicks) AS clicks,
-                    sum(a.unique_clicks) AS unique_clicks,
-                    sum(a.pending) AS pending,
-                    sum(a.approved) AS approved,
-                    sum(a.reversed) AS reversed,
-                    sum(a.pending_payout) AS pending_payout,
-                    sum(a.pending_fee) AS pending_fee,
-                    sum(a.approved_payout) AS approved_payout,
-                    sum(a.approved_fee) AS approved_fee
+                    a.clicks,
+                    a.unique_clicks,
+                    a.pending,
+                    a.approved,
+                    a.reversed,
+                    a.pending_payout,
+                    a.pending_fee,
+                    a.approved_payout,
+                    a.approved_fee
                    FROM postback.daily a
-                  GROUP BY a.brand_id, a.day
+                  WHERE ((EXISTS ( SELECT
+                           FROM postback.reader_scope s
+                          WHERE ((s.publisher_id IS NOT NULL) AND row_security_active('postback.daily'::text) AND (NOT pg_has_role(CURRENT_USER, 'postback_operator'::name, 'USAGE'::text))))) AND (a.brand_id <> ALL (ARRAY( SELECT s.brand_id
+                           FROM postback.reader_scope s
+                          WHERE (s.brand_id IS NOT NULL)))))
                 UNION ALL
                  SELECT t.brand_id,
                     t.day,
@@ -1952,6 +2104,7 @@ AS $function$
         ('ledger',     'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('balance',    'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('daily',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        ('daily_brand', 'brand_id = ANY ({brands})'),
         ('daily_visitor', 'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('delivery',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('attempt',    'brand_id = ANY ({brands}) OR cardinality({publishers}) > 0
@@ -2131,6 +2284,10 @@ COMMENT ON COLUMN postback.callback_secret.callback_id IS 'Of the callback';
 COMMENT ON COLUMN postback.callback_secret.secret IS 'whsec_ and base64; secret';
 
 COMMENT ON COLUMN postback.callback_secret.valid_to IS 'Exclusive; infinity: until it is rotated';
+
+COMMENT ON COLUMN postback.reader_scope.brand_id IS 'The brand whose rows it sees';
+
+COMMENT ON COLUMN postback.reader_scope.publisher_id IS 'Or the publisher';
 
 COMMENT ON COLUMN postback.click.brand_id IS 'The brand that the row belongs to';
 
@@ -2883,6 +3040,33 @@ COMMENT ON COLUMN postback.daily.publisher_id IS 'Null, as offer_id: unattribute
 
 COMMENT ON COLUMN postback.daily.reversed IS 'Reversed conversions';
 
+COMMENT ON COLUMN postback.daily_brand.approved IS 'Approved conversions';
+
+COMMENT ON COLUMN postback.daily_brand.approved_fee IS 'Fee of approved conversions, minor units of the brand''s currency';
+
+COMMENT ON COLUMN postback.daily_brand.approved_payout IS 'Commission of approved conversions, minor units of the brand''s currency';
+
+COMMENT ON COLUMN postback.daily_brand.brand_id IS 'The brand that the row belongs to';
+
+COMMENT ON COLUMN postback.daily_brand.clicks IS 'Recorded clicks';
+
+COMMENT ON COLUMN postback.daily_brand.day IS 'UTC';
+
+COMMENT ON COLUMN postback.daily_brand.pending IS 'Pending conversions';
+
+COMMENT ON COLUMN postback.daily_brand.pending_fee IS 'Fee of pending conversions, minor units of the brand''s currency';
+
+COMMENT ON COLUMN postback.daily_brand.pending_payout IS 'Commission of pending conversions, minor units of the brand''s currency; so all amounts';
+
+COMMENT ON COLUMN postback.daily_brand.reversed IS 'Reversed conversions';
+
+COMMENT ON COLUMN postback.daily_brand.unique_clicks IS 'As in daily, added up';
+
+COMMENT ON TABLE postback.daily_brand IS 'The rows of daily added up over offers and publishers, so that a month of all brands is a few hundred rows; written with them';
+
+GRANT SELECT (brand_id, day, clicks, unique_clicks, pending, approved, reversed, pending_payout, pending_fee, approved_payout, approved_fee) ON TABLE postback.daily_brand TO postback_operator;
+GRANT SELECT (brand_id, day, clicks, unique_clicks, pending, approved, reversed, pending_payout, pending_fee, approved_payout, approved_fee) ON TABLE postback.daily_brand TO postback_reader;
+
 COMMENT ON COLUMN postback.daily_mark.one IS 'There is one row';
 
 COMMENT ON COLUMN postback.daily_mark.rolled_at IS 'When roll_up() moved it last';
@@ -2899,6 +3083,14 @@ COMMENT ON TABLE postback.daily_visitor IS 'Who was counted as a unique click on
 
 GRANT SELECT (brand_id, publisher_id, day, visitor) ON TABLE postback.daily_visitor TO postback_operator;
 GRANT SELECT (brand_id, publisher_id, day, visitor) ON TABLE postback.daily_visitor TO postback_reader;
+
+COMMENT ON ROUTINE postback.audit_daily(date) IS 'Counts the days from since on from clicks and conversions and returns where the daily reports say otherwise (nothing, if all is
+well): clicks, unique clicks, pending, approved, reversed, payout and fee of pending, payout and fee of approved ones, in minor
+units. And where daily_brand is not the sum of daily, marked with its name. Reads every row of those days: not further back than
+clicks are kept. rebuild_daily(since) mends what it finds.';
+
+COMMENT ON ROUTINE postback.rebuild_daily(date) IS 'Counts the days from since on again and mends daily and daily_brand; returns how many of their rows were wrong or missing. Needed
+only where rows came without their effects (loaded or deleted by hand, or the clock set back). Not further back than clicks are kept.';
 
 COMMENT ON COLUMN postback.daily_now.approved IS 'Approved conversions';
 
@@ -3101,9 +3293,5 @@ COMMENT ON COLUMN postback.report_time_to_convert.under_1_day IS 'After an hour 
 COMMENT ON COLUMN postback.report_time_to_convert.under_1_hour IS 'After 10 minutes or more';
 
 COMMENT ON COLUMN postback.report_time_to_convert.under_7_days IS 'After a day or more';
-
-COMMENT ON COLUMN postback.reader_scope.brand_id IS 'The brand whose rows it sees';
-
-COMMENT ON COLUMN postback.reader_scope.publisher_id IS 'Or the publisher';
 
 SELECT postback.keep_policies();

@@ -248,6 +248,12 @@ BEGIN
         reversed = excluded.reversed, pending_payout = excluded.pending_payout, pending_fee = excluded.pending_fee,
         approved_payout = excluded.approved_payout, approved_fee = excluded.approved_fee;
 
+    INSERT INTO postback.daily_brand
+    SELECT brand_id, day, sum(clicks), sum(unique_clicks), sum(pending), sum(approved), sum(reversed), sum(pending_payout),
+           sum(pending_fee), sum(approved_payout), sum(approved_fee)
+    FROM postback.daily
+    GROUP BY brand_id, day;
+
     -- The mark, behind all that is there, and who was seen on its day.
     INSERT INTO postback.daily_mark (upto, rolled_at)
     VALUES (postback.ulid_floor(now()), now());
@@ -266,6 +272,21 @@ BEGIN
               AS a (status, account, publisher, amount) ON a.status IS NULL OR a.status = c.status
     GROUP BY c.brand_id, a.account, a.publisher, c.commission_currency;
 END
+$$;
+
+-- Reads what lies where a server has it that has been running all that time: the clicks that calls concern and the indexes
+-- that orders are looked up in and go to. Loading left other pages in memory, whichever were made last.
+CREATE EXTENSION pg_prewarm;
+CREATE FUNCTION bench.warm_up() RETURNS text LANGUAGE sql AS $$
+    SELECT pg_size_pretty(sum(pg_prewarm(r.relation) * current_setting('block_size')::bigint))
+    FROM (SELECT b.partition, true AS rows_too
+          FROM postback.partition_bounds('postback.click') b
+          WHERE b.upper > postback.ulid_floor(now() - interval '25 days') AND b.lower <= postback.ulid_floor(now())
+          UNION ALL
+          SELECT 'postback.conversion', false) t
+         CROSS JOIN LATERAL (SELECT t.partition AS relation WHERE t.rows_too
+                             UNION ALL
+                             SELECT x.indexrelid FROM pg_index x WHERE x.indrelid = t.partition) r
 $$;
 
 -- What calls with the clicks of the last 25 days look like: any of them, by chance that the seed decides.

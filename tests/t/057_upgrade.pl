@@ -69,11 +69,8 @@ for my $case ([ 'due', 'now()', 'NULL' ], [ 'later', q{now() + interval '8 secon
 $t->sql("SELECT postback.top_up(brand => '$p{brand}', amount => 1000)");
 my $other = $t->sql("SELECT postback.create_brand('Another', 'EUR')");
 $t->sql("INSERT INTO postback.callback (name, url, brand_id, offer_id) VALUES ('stray', '$url/stray', '$other', '$p{offer}')");
-sub rows_of
-{
-	my @tables = split /\n/, $t->sql(q{SELECT relname FROM pg_class WHERE relnamespace = 'postback'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1});
-	return join "\n", map { "$_ " . $t->sql("SELECT count(*) FROM postback.$_") } @tables;
-}
+my @tables = split /\n/, $t->sql(q{SELECT relname FROM pg_class WHERE relnamespace = 'postback'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY 1});
+sub rows_of { return join "\n", map { "$_ " . $t->sql("SELECT count(*) FROM postback.$_") } @tables }
 my $before = rows_of();
 
 # Its SQL with the library of today.
@@ -111,6 +108,8 @@ like($session->query("SELECT outcome FROM postback.receive('$p{token}', 'order=A
 $session->quit;
 $t->wait_until('serve works without being started again', sub { $t->postback($p{token}, order => 'A-1', value => 1000, click_id => $click)->{status} == 200 });
 like($t->click($p{link})->{headers}{location}, qr/click_id=clk_/, 'clicks too');
+is($t->sql("SELECT count(*) > 0, sum(clicks) FROM postback.daily_brand"), $t->sql("SELECT true, sum(clicks) FROM postback.daily"),
+	'what was rolled up of a brand is added up');
 is($t->sql("SELECT sum(unique_clicks) FROM postback.daily_now WHERE brand_id = '$p{brand}'"), '4', 'visitors that were counted are not counted again');
 $t->sql(qq{INSERT INTO postback.click (brand_id, offer_id, publisher_id, address_hash, agent_hash) SELECT '$p{brand}', '$p{offer}', '$p{publisher}', n, 1 FROM generate_series(1, 4) n});
 is($t->sql("SELECT sum(unique_clicks) FROM postback.daily_now WHERE brand_id = '$p{brand}'"), '5', 'but the new one');
