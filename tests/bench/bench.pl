@@ -218,7 +218,7 @@ sub heading
 		$curl, first_line_of('node', '--version'), package_version('fastify'), package_version('pg')),
 	  sprintf("cluster:  %s; all else as PostgreSQL has it\n",
 		$harness->sql('postgres', q{SELECT string_agg(name || ' ' || current_setting(name), ', ' ORDER BY place)
-			FROM unnest(ARRAY['fsync', 'full_page_writes', 'synchronous_commit', 'wal_sync_method', 'shared_buffers',
+			FROM unnest(ARRAY['fsync', 'full_page_writes', 'synchronous_commit', 'wal_sync_method', 'shared_buffers', 'huge_pages',
 				'min_wal_size', 'max_wal_size', 'checkpoint_timeout']) WITH ORDINALITY AS s (name, place)})),
 	  sprintf("rounds:   %d of %s s after %s s of warm-up, alternating; the load generator shares the cores\n",
 		$setting{rounds}, $setting{seconds}, $harness->warmup),
