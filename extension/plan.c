@@ -40,15 +40,25 @@ typedef struct StatementText
 	"c.id, c.enabled, c.type, c.brand_id, c.offer_id, c.publisher_id, c.goal, c.statuses, c.reasons, c.delay, c.method," \
 	" c.url, c.params, c.headers, c.include_test, c.on_adjust"
 
-/* What ST_LAST_CLICKS asks of click x beyond what it finds it by. */
+/*
+ * ST_LAST_CLICKS: the span of a batch, which chooses the partitions that are opened; that of a call, widest of its brand's offers;
+ * and what it asks of a click x within that.
+ */
+#define IN_SPAN(x) x ".id >= ($11)[1] AND " x ".id < ($12)[1]"
+#define IN_WINDOW(x) x ".id >= k.oldest AND " x ".id < k.newest AND " IN_SPAN(x)
+#define OLDEST_OF_OFFER "postback.ulid_floor(k.at - o.attribution_window)"
+#define NEWEST_OF_OFFER "postback.ulid_floor(k.at - o.min_click_age + interval '1 ms')"
 #define VALID_CLICK \
-	" AND x.id >= ($11)[1] AND x.id < ($12)[1]" \
-	" AND x.id >= coalesce((SELECT postback.ulid_floor(k.at - o.attribution_window)" \
-	"                         FROM postback.offer o WHERE o.id = x.offer_id), k.brand_oldest)" \
-	" AND x.id < coalesce((SELECT postback.ulid_floor(k.at - o.min_click_age + interval '1 ms')" \
-	"                        FROM postback.offer o WHERE o.id = x.offer_id), k.brand_newest)" \
+	" x.id >= coalesce((SELECT " OLDEST_OF_OFFER " FROM postback.offer o WHERE o.id = x.offer_id), k.brand_oldest)" \
+	" AND x.id < coalesce((SELECT " NEWEST_OF_OFFER " FROM postback.offer o WHERE o.id = x.offer_id), k.brand_newest)" \
 	" AND (k.offer_id IS NULL OR x.offer_id = k.offer_id)" \
 	" AND (k.publisher_id IS NULL OR x.publisher_id = k.publisher_id)"
+#define NEWEST_OF_BRAND \
+	" FROM postback.click x" \
+	"    WHERE k.address_hash IS NULL" \
+	"      AND (x.brand_id, x.id) >= (k.brand_id, k.oldest) AND (x.brand_id, x.id) < (k.brand_id, k.newest)" \
+	"      AND " IN_WINDOW("x") \
+	"    ORDER BY x.brand_id DESC, x.id DESC"
 
 static const StatementText statements[STATEMENT_COUNT] = {
 	[ST_TOKENS] = {
@@ -132,14 +142,20 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	},
 	/*
 	 * The newest click of the brand that is valid by its offer's window and minimum age, else by the brand's; oldest and
-	 * newest bound the scan for any of them. Narrowed by what is given. The offer is looked up per click, not joined, so
-	 * that the scan goes backward by index and stops at the first valid click. Bounds and order are of (brand_id, id) as one,
-	 * which leaves the planner no other index: by the key alone it would read the clicks of all brands. Those of id alone
-	 * choose the partitions; $11 and $12, the batch's oldest and newest, choose those that are opened at all.
+	 * newest bound the scan for any of them. Narrowed by what is given. No call reads more clicks than are named here:
 	 *
-	 * If an address is given, all clicks from there are read instead, which are few (they have the upper half of visitor_hash
-	 * in common): going backward could mean the brand's clicks of the whole window. Their order leaves the planner no other
-	 * index here either: in a partition that was empty when the plan was made each is as good.
+	 * first the brand's newest 256, going backward by index and stopping at the first valid one. Offers are looked up per click,
+	 * not joined, so that it stops there. Bounds and order are of (brand_id, id) as one, which leaves the planner no other
+	 * index: by the key alone it would read the clicks of all brands;
+	 *
+	 * if none of those is it, and there are more, the newest valid one of each of the brand's links that it is narrowed to, by the
+	 * index of an offer's clicks by publisher: one row for a link;
+	 *
+	 * if an address is given, instead of both, all clicks from there (they have the upper half of visitor_hash in common), up to
+	 * a thousand: one that has more is that of no one visitor. Their order leaves the planner no other index here either.
+	 *
+	 * Bounds of id alone choose the partitions that are looked into; $11 and $12, the batch's oldest and newest, those that are
+	 * opened at all.
 	 */
 	[ST_LAST_CLICKS] = {
 		"int[] u u u u u timestamptz[] u u bigint[] u u",
@@ -149,19 +165,29 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"                  pg_catalog.unnest($9), pg_catalog.unnest($10))"
 		"       AS k (n, brand_id, oldest, newest, brand_oldest, brand_newest, at, offer_id, publisher_id, address_hash)"
 		" CROSS JOIN LATERAL ("
-		"  (SELECT x.* FROM postback.click x"
-		"    WHERE k.address_hash IS NULL"
-		"      AND (x.brand_id, x.id) >= (k.brand_id, k.oldest) AND (x.brand_id, x.id) < (k.brand_id, k.newest)"
-		"      AND x.id >= k.oldest AND x.id < k.newest" VALID_CLICK
+		"  (SELECT x.* FROM (SELECT x.*" NEWEST_OF_BRAND " LIMIT 256) x"
+		"    WHERE" VALID_CLICK
 		"    ORDER BY x.brand_id DESC, x.id DESC LIMIT 1)"
 		"  UNION ALL"
-		"  (SELECT y.* FROM (SELECT pg_catalog.max(s.id) AS id FROM (SELECT x.id FROM postback.click x"
-		"    WHERE x.visitor_hash >= k.address_hash & -4294967296 AND x.visitor_hash <= k.address_hash | 4294967295"
-		"      AND x.address_hash = k.address_hash AND x.brand_id = k.brand_id"
-		"      AND x.id >= k.oldest AND x.id < k.newest" VALID_CLICK
-		"    ORDER BY x.visitor_hash, x.is_unique, x.id OFFSET 0) s) m"
-		"   CROSS JOIN LATERAL (SELECT * FROM postback.click z"
-		"     WHERE z.id = m.id AND z.id >= ($11)[1] AND z.id < ($12)[1] LIMIT 1) y)) c"
+		"  (SELECT y.* FROM (SELECT pg_catalog.max(z.id) AS id FROM postback.offer o JOIN postback.link l ON l.offer_id = o.id"
+		"    CROSS JOIN LATERAL (SELECT x.id FROM postback.click x"
+		"      WHERE (x.offer_id, x.publisher_id, x.id) >= (l.offer_id, l.publisher_id, coalesce(" OLDEST_OF_OFFER ", k.brand_oldest))"
+		"        AND (x.offer_id, x.publisher_id, x.id) < (l.offer_id, l.publisher_id, coalesce(" NEWEST_OF_OFFER ", k.brand_newest))"
+		"        AND " IN_WINDOW("x")
+		"      ORDER BY x.offer_id DESC, x.publisher_id DESC, x.id DESC LIMIT 1) z"
+		"    WHERE EXISTS (SELECT" NEWEST_OF_BRAND " OFFSET 256 LIMIT 1)"
+		"      AND o.brand_id = k.brand_id AND (k.offer_id IS NULL OR o.id = k.offer_id)"
+		"      AND (k.publisher_id IS NULL OR l.publisher_id = k.publisher_id)) m"
+		"   CROSS JOIN LATERAL (SELECT * FROM postback.click z WHERE z.id = m.id AND " IN_SPAN("z") " LIMIT 1) y)"
+		"  UNION ALL"
+		"  (SELECT y.* FROM (SELECT pg_catalog.max(CASE WHEN x.brand_id = k.brand_id AND" VALID_CLICK " THEN x.id END) AS id"
+		"    FROM (SELECT x.id, x.brand_id, x.offer_id, x.publisher_id FROM postback.click x"
+		"      WHERE x.visitor_hash >= k.address_hash & -4294967296 AND x.visitor_hash <= k.address_hash | 4294967295"
+		"        AND x.address_hash = k.address_hash AND " IN_WINDOW("x")
+		"      ORDER BY x.visitor_hash, x.is_unique, x.id LIMIT 1001) x"
+		"    HAVING pg_catalog.count(*) <= 1000) m"
+		"   CROSS JOIN LATERAL (SELECT * FROM postback.click z WHERE z.id = m.id AND " IN_SPAN("z") " LIMIT 1) y)"
+		"  LIMIT 1) c"
 	},
 	[ST_OFFERS] = {
 		"u",
@@ -217,7 +243,7 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"SELECT p.* FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k (brand_id, order_ref)"
 		" CROSS JOIN LATERAL (SELECT * FROM postback.parked x"
 		"   WHERE x.brand_id = k.brand_id AND x.order_ref = k.order_ref AND x.expires_at > pg_catalog.now()"
-		"   ORDER BY x.id LIMIT 64) p"
+		"   ORDER BY x.id LIMIT 128) p"
 	},
 	[ST_LOCK_PARKED] = {
 		"u",
@@ -623,8 +649,10 @@ statements_begin(void)
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	check_version();
 	level = NewGUCNestLevel();
+	/* Most callers have it set; the trigger of an UPDATE has its caller's. */
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	check_version();
 	for (size_t i = 0; i < lengthof(planner_settings_off); i++)
 		(void) set_config_option(planner_settings_off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 								 true, 0, false);

@@ -112,3 +112,15 @@ SELECT postback.unschedule_jobs();
 DROP EXTENSION pg_cron;
 
 SELECT * FROM postback.audit();
+
+-- What a search_path finds does not stop the approvals.
+CREATE SCHEMA regress_evil;
+CREATE DOMAIN regress_evil.timestamptz AS text;
+CREATE DOMAIN regress_evil.text AS integer;
+CREATE DOMAIN regress_evil.xid8 AS integer;
+\c
+SET client_min_messages = warning;
+SET search_path = regress_evil, pg_catalog;
+CALL postback.approve_due();
+RESET search_path;
+DROP SCHEMA regress_evil CASCADE;

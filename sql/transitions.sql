@@ -276,3 +276,15 @@ SELECT * FROM pg_temp.effects('watched');
 
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 SELECT * FROM postback.audit();
+
+-- What a search_path finds changes nothing: 10.00 lowered to 9.00 pay 0.90 and cost 0.32, not nothing for want of the terms.
+SELECT pg_temp.make('path') AS path \gset
+CREATE SCHEMA regress_evil;
+CREATE FUNCTION regress_evil.never(postback.ulid, postback.ulid) RETURNS boolean LANGUAGE sql IMMUTABLE RETURN false;
+CREATE OPERATOR regress_evil.= (LEFTARG = postback.ulid, RIGHTARG = postback.ulid, FUNCTION = regress_evil.never);
+\c
+SET search_path = regress_evil, pg_catalog;
+UPDATE postback.conversion SET value = 900 WHERE id OPERATOR(pg_catalog.=) :'path' RETURNING value, commission, fee;
+RESET search_path;
+SELECT * FROM postback.audit();
+DROP SCHEMA regress_evil CASCADE;

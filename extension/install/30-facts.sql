@@ -22,6 +22,7 @@ CREATE TABLE postback.click (
 CREATE TABLE postback.click_default PARTITION OF postback.click DEFAULT;
 ALTER TABLE postback.click_default ADD PRIMARY KEY (id);
 CREATE INDEX ON postback.click_default (brand_id, id);
+CREATE INDEX ON postback.click_default (offer_id, publisher_id, id);
 -- A visitor's unique clicks, and all clicks from an address.
 CREATE INDEX ON postback.click_default (visitor_hash, is_unique, id) WHERE visitor_hash IS NOT NULL;
 COMMENT ON TABLE postback.click IS 'One visit through a link; the id is shown outside as clk_ID and carries the time';

@@ -4,15 +4,15 @@
 CREATE PROCEDURE postback.approve_due(chunk integer DEFAULT 1000)
     LANGUAGE plpgsql AS $$
 DECLARE
-    until timestamptz := pg_catalog.clock_timestamp();
-    last_hold timestamptz := '-infinity';
+    until pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+    last_hold pg_catalog.timestamptz := '-infinity';
     last_id postback.ulid := '00000000000000000000000000';
     due postback.ulid[];
     one postback.ulid;
-    problem text;
+    problem pg_catalog.text;
     size integer := GREATEST(chunk OPERATOR(pg_catalog./) 16, 1);
-    began timestamptz;
-    ended xid8; -- the transaction after the last that has ended
+    began pg_catalog.timestamptz;
+    ended pg_catalog.xid8; -- the transaction after the last that has ended
     crowded boolean;
 BEGIN
     IF chunk OPERATOR(pg_catalog.<) 1 THEN

@@ -724,7 +724,7 @@ BEGIN
               AND EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = r.brand_id AND c.order_ref = r.order_ref)
              THEN 'did not fit the order when it came'
              WHEN r.code = 'unknown_order' AND postback.ulid_time(r.id) < now() - interval '24 hours' THEN 'the 24 hours are over'
-             WHEN r.code = 'unknown_order' THEN 'enough were waiting for the order already'
+             WHEN r.code = 'unknown_order' THEN 'enough were waiting for the order already, or it was sent again'
              ELSE 'another one was waiting already, or a reversal came after it' END)::postback.explanation;
 END
 $$;

@@ -100,6 +100,8 @@ BEGIN
                                   ' WHERE visitor_hash IS NOT NULL', partition.relation);
         EXECUTE pg_catalog.format('CREATE INDEX %I ON %s (visitor_hash, is_unique, id) WHERE visitor_hash IS NOT NULL',
                                   partition.relname || '_visitor_hash_is_unique_id_idx', partition.relation);
+        EXECUTE pg_catalog.format('CREATE INDEX %I ON %s (offer_id, publisher_id, id)',
+                                  partition.relname || '_offer_id_publisher_id_id_idx', partition.relation);
     END LOOP;
 END
 $$;
@@ -665,15 +667,15 @@ CREATE OR REPLACE PROCEDURE postback.approve_due(IN chunk integer DEFAULT 1000)
  LANGUAGE plpgsql
 AS $procedure$
 DECLARE
-    until timestamptz := pg_catalog.clock_timestamp();
-    last_hold timestamptz := '-infinity';
+    until pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+    last_hold pg_catalog.timestamptz := '-infinity';
     last_id postback.ulid := '00000000000000000000000000';
     due postback.ulid[];
     one postback.ulid;
-    problem text;
+    problem pg_catalog.text;
     size integer := GREATEST(chunk OPERATOR(pg_catalog./) 16, 1);
-    began timestamptz;
-    ended xid8; -- the transaction after the last that has ended
+    began pg_catalog.timestamptz;
+    ended pg_catalog.xid8; -- the transaction after the last that has ended
     crowded boolean;
 BEGIN
     IF chunk OPERATOR(pg_catalog.<) 1 THEN
@@ -1505,7 +1507,7 @@ BEGIN
               AND EXISTS (SELECT FROM postback.conversion c WHERE c.brand_id = r.brand_id AND c.order_ref = r.order_ref)
              THEN 'did not fit the order when it came'
              WHEN r.code = 'unknown_order' AND postback.ulid_time(r.id) < now() - interval '24 hours' THEN 'the 24 hours are over'
-             WHEN r.code = 'unknown_order' THEN 'enough were waiting for the order already'
+             WHEN r.code = 'unknown_order' THEN 'enough were waiting for the order already, or it was sent again'
              ELSE 'another one was waiting already, or a reversal came after it' END)::postback.explanation;
 END
 $function$

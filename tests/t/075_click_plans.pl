@@ -16,6 +16,10 @@ my %p = $t->programme;
 my %other = $t->programme(name => 'Other');
 $t->sql("UPDATE postback.brand SET attribution_window = '20 days'");
 
+# A publisher whose only click, of 19 days ago, has hundreds of others' before it, and one that never had any.
+my ($rare, $none) = map { $t->sql("SELECT postback.create_publisher('$_')") } qw(Rare None);
+$t->sql("SELECT postback.create_link('$p{offer}', '$_')") for $rare, $none;
+
 # Clicks of ten weeks, in a partition for each: 70 a week of the brand, 700 of the other.
 my $weeks = 10;
 $t->sql("SELECT postback.keep_partitions(now() - interval '7 days' * n) FROM generate_series($weeks, 0, -1) n");
@@ -24,6 +28,9 @@ $t->sql(qq{INSERT INTO postback.click (id, brand_id, offer_id, publisher_id, add
 	SELECT postback.ulid_floor(now() - interval '2.4 hours' * n + interval '1 ms' * k), CASE k WHEN 0 THEN '$p{brand}' ELSE '$other{brand}' END::postback.ulid,
 	       CASE k WHEN 0 THEN '$p{offer}' ELSE '$other{offer}' END::postback.ulid, '$p{publisher}', n::bigint << 32 | 1, n::bigint << 32 | 2
 	FROM generate_series(1, 70 * $weeks) n, generate_series(0, 10) k});
+$t->sql(qq{INSERT INTO postback.click (id, brand_id, offer_id, publisher_id)
+	SELECT postback.ulid_floor(now() - interval '3 hours' - interval '1 minute' * n), '$p{brand}', '$p{offer}', '$p{publisher}' FROM generate_series(1, 600) n
+	UNION ALL SELECT postback.ulid_floor(now() - interval '19 days' + interval '7 ms'), '$p{brand}', '$p{offer}', '$rare'});
 cmp_ok($t->sql('SELECT count(DISTINCT tableoid) FROM postback.click'), '>=', $weeks, 'the clicks are in many partitions');
 is($t->sql('SELECT count(*) FROM postback.click_default'), '0', 'and none in the default one');
 
@@ -119,6 +126,24 @@ for my $analyzed (0, 1)
 	my $rows = 0;
 	$rows += $_->{rows} for @scans;
 	cmp_ok($rows, '<=', 4, 'and of each of its partitions at most one row is read');
+
+	# Narrowed to a publisher: the newest clicks of the brand, and then those of its link only, by index.
+	for my $case ([ $rare, '|last_click', 1 ], [ $none, '|none', 0 ])
+	{
+		($answer, @plans) = plans("order=NARROW-$analyzed-$case->[0]&value=1&publisher_id=$case->[0]");
+		is($answer, $case->[1], 'narrowed to a publisher with ' . ($case->[2] ? 'an old click' : 'none'));
+		@scans = lookups($last, @plans);
+		my @by_link = grep { $_->{index} =~ /_offer_id_publisher_id_id_idx$/ } @scans;
+		cmp_ok(scalar(@by_link), '>=', 1, "$statistics its link");
+		$rows = 0;
+		$rows += $_->{rows} for @by_link;
+		is($rows, $case->[2], 'is looked for by the index of offers and publishers, where nothing else is read');
+		is(join(' ', grep { $_ !~ /_(?:brand_id_id_idx|pkey)$/ } map { $_->{index} } grep { $_->{rows} > 0 && $_->{index} !~ /_offer_id_publisher_id_id_idx$/ } @scans),
+			'', 'beside the clicks of the brand and the one by its key');
+		$rows = 0;
+		$rows += $_->{rows} for by_brand(@scans);
+		cmp_ok($rows, '<=', 2 * 256 + 10, 'of which no more than so many are read, one or two for each partition included');
+	}
 
 	# Narrowed to an address that nobody has: what the index has of that address is read, which is nothing.
 	($answer, @plans) = plans("order=NONE-$analyzed&value=1&ip=192.0.2.77");
