@@ -125,11 +125,19 @@ array_cstring(ArrayType *array)
 int
 names_compare(PbSlice a, PbSlice b)
 {
-	Oid			nocase;
+	static Oid	nocase = InvalidOid;
+	static Oid	nocase_schema = InvalidOid;
+	Oid			schema;
 
 	if (pb_slice_equal(a, b))
 		return 0;
-	nocase = get_collation_oid(list_make2(makeString("postback"), makeString("nocase")), false);
+	/* Another one if the extension was dropped and created again. */
+	schema = get_namespace_oid("postback", false);
+	if (schema != nocase_schema)
+	{
+		nocase = get_collation_oid(list_make2(makeString("postback"), makeString("nocase")), false);
+		nocase_schema = schema;
+	}
 	return varstr_cmp(a.data, (int) a.len, b.data, (int) b.len, nocase);
 }
 

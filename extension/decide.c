@@ -9,6 +9,7 @@
 
 #include "access/xact.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
@@ -20,6 +21,8 @@
 #define LOCK_BUCKETS 1024
 
 #define PARKED_PER_ORDER 8
+/* An order is loaded, locked and compared with all its goals. */
+#define GOALS_PER_ORDER 100
 #define PARKED_FOR (INT64CONST(24) * USECS_PER_HOUR)
 #define ROUNDS 8
 
@@ -277,6 +280,7 @@ order_lock_wanted(Order *order)
 		bool		ambiguous;
 		bool		only_one;
 
+		CHECK_FOR_INTERRUPTS();
 		item->wants_source = false;
 		if (live_find(order, item, &ambiguous) != NULL || ambiguous)
 			continue;
@@ -672,9 +676,43 @@ parked_apply(Order *order, Live *live, Call *item)
 	}
 }
 
+static bool
+parked_alike(const Parked *a, const Parked *b)
+{
+	return a->sent == b->sent && a->for_ever == b->for_ever && pb_slice_equal(a->goal, b->goal) &&
+		pb_slice_equal(a->value, b->value) && pb_slice_equal(a->amount, b->amount) &&
+		pb_slice_equal(a->currency, b->currency) && pb_slice_equal(a->reason, b->reason) &&
+		pb_slice_equal(a->notice, b->notice);
+}
+
 /*
- * Keeps a follow-up, until its order arrives or, an approval of a conversion (unpriced, else NULL), until that has a price;
- * unless it says nothing new; false if enough are kept already.
+ * Makes room for one more among as many as may be kept: of two alike, one behind the other, the first goes. So whoever repeats
+ * what was refused until the order comes does not use up the places of what he has to say later. False if all differ.
+ */
+static bool
+parked_make_room(Order *order, const Parked *next)
+{
+	Parked	   *last = NULL;
+
+	for (int i = 0; i <= order->parked_count; i++)
+	{
+		const Parked *parked = i < order->parked_count ? &order->parked[i] : next;
+
+		if (parked->gone || parked->for_ever)
+			continue;
+		if (last != NULL && parked_alike(last, parked))
+		{
+			last->gone = true;
+			return true;
+		}
+		last = unconstify(Parked *, parked);
+	}
+	return false;
+}
+
+/*
+ * Keeps a follow-up, until its order arrives, or false if enough are kept already; or an approval of a conversion (unpriced, else
+ * NULL), until that has a price, unless one is kept already.
  */
 static bool
 item_park(Order *order, const Call *item, const Conversion *unpriced)
@@ -686,12 +724,11 @@ item_park(Order *order, const Call *item, const Conversion *unpriced)
 	{
 		if (order->parked[i].gone)
 			continue;
-		waiting++;
-		if (unpriced != NULL && order->parked[i].for_ever && names_equal(order->parked[i].goal, unpriced->goal))
+		if (!order->parked[i].for_ever)
+			waiting++;
+		else if (unpriced != NULL && names_equal(order->parked[i].goal, unpriced->goal))
 			return true;
 	}
-	if (waiting >= PARKED_PER_ORDER)
-		return false;
 	memset(&parked, 0, sizeof(parked));
 	/* The order of ids is the order of arrival. */
 	if (order->parked_count > 0)
@@ -706,6 +743,8 @@ item_park(Order *order, const Call *item, const Conversion *unpriced)
 	parked.reason = item->p[PB_P_REASON];
 	parked.notice = item->p[PB_P_NOTICE];
 	parked.receipt_id = item->receipt_id;
+	if (unpriced == NULL && waiting >= PARKED_PER_ORDER && !parked_make_room(order, &parked))
+		return false;
 	order->parked = room_for_one(order->parked, order->parked_count, sizeof(Parked));
 	order->parked[order->parked_count++] = parked;
 	return true;
@@ -726,9 +765,9 @@ refuse_unknown(Call *item, bool kept, bool other_goals)
 				: "%s is not known yet, and enough is kept for it: send the order as new, then this again", what);
 }
 
-/* Says why, and what to do; kept: an approval that comes before its price was parked. */
+/* Says why, and what to do. */
 static void
-refuse_by_decision(Call *item, PbDecision decision, const Conversion *c, bool kept)
+refuse_by_decision(Call *item, PbDecision decision, const Conversion *c)
 {
 	PbSlice		ref = item->p[PB_P_ORDER];
 
@@ -748,8 +787,7 @@ refuse_by_decision(Call *item, PbDecision decision, const Conversion *c, bool ke
 			break;
 		case PB_UNPRICED:
 			item_refuse(item, PB_UNPRICED, NULL,
-						kept ? "order \"%.*s\" has no commission yet; the approval is kept and applied when it has: nothing more to send"
-						: "order \"%.*s\" has no commission yet, and enough is kept for it: send this again later",
+						"order \"%.*s\" has no commission yet; the approval is kept and applied when it has: nothing more to send",
 						(int) ref.len, ref.data);
 			break;
 		default:
@@ -768,6 +806,12 @@ decide_unknown(Order *order, Call *item, TimestampTz now)
 
 	if (may_create(item))
 	{
+		if (order->live_count >= GOALS_PER_ORDER)
+		{
+			item_refuse(item, PB_BAD_VALUE, "goal", "order \"%.*s\" has %d goals already, as many as one may have; send what is new as an order of its own",
+						(int) order->ref.len, order->ref.data, order->live_count);
+			return;
+		}
 		created = conversion_build(item, now);
 		if (created == NULL)
 			return;
@@ -783,7 +827,7 @@ decide_unknown(Order *order, Call *item, TimestampTz now)
 	}
 	if (decision.action == PB_DO_REFUSE || created == NULL)
 	{
-		refuse_by_decision(item, decision, NULL, false);
+		refuse_by_decision(item, decision, NULL);
 		return;
 	}
 	item_warn(item, item->source.warning);
@@ -860,7 +904,9 @@ decide_known(Order *order, Call *item, Live *live)
 	}
 	if (decision.action == PB_DO_REFUSE || decision.action == PB_DO_PARK)
 	{
-		refuse_by_decision(item, decision, live->now, decision.action == PB_DO_PARK && item_park(order, item, live->now));
+		if (decision.action == PB_DO_PARK)
+			item_park(order, item, live->now);
+		refuse_by_decision(item, decision, live->now);
 		return;
 	}
 	item->result = action_apply(order, live, decision.action, facts.has_value ? facts.value : live->now->value,
@@ -882,6 +928,7 @@ decide_order(Order *order, TimestampTz now)
 		bool		ambiguous;
 		Live	   *live;
 
+		CHECK_FOR_INTERRUPTS();
 		item->code = PB_OK;
 		item->parameter = item->message = NULL;
 		item->result = PB_RESULT_NONE;

@@ -91,6 +91,13 @@ SELECT 'P-9', format('status=partial&value=%s', 1000 - n * 100), '404 unknown_or
 INSERT INTO overtaking (ref, query, answer, after) VALUES
     ('P-9', 'value=1000',                      '200 created applied {adjusted,adjusted,adjusted,adjusted,adjusted,adjusted,adjusted,adjusted}',
             'pending 200 20 7 held 27 payable 0 fees 0 history 9');
+-- but sent again and again, one of those makes room
+INSERT INTO overtaking (ref, query, answer, after)
+SELECT 'P-12', 'status=partial&value=600', '404 unknown_order order', 'none parked ' || least(n, 8) FROM generate_series(1, 9) n;
+INSERT INTO overtaking (ref, query, answer, after) VALUES
+    ('P-12', 'status=approved',                '404 unknown_order order', 'none parked 8'),
+    ('P-12', 'value=1000',                     '200 created applied {adjusted,approved}',
+            'approved 600 60 21 held 0 payable 60 fees 21 history 3');
 SELECT postback.create_goal(:'offer', g) IS NOT NULL AS goal FROM unnest('{Lead,Sale}'::text[]) AS k (g);
 CREATE FUNCTION pg_temp.overtaking() RETURNS TABLE (ref text, query text, want text, got text) LANGUAGE plpgsql AS $$
 DECLARE
@@ -132,6 +139,10 @@ FROM (VALUES (1, 'order=G-1&value=1000&goal=Lead'), (2, 'order=G-1&status=partia
              (7, 'order=G-1&status=approved&goal=SALE'), (8, 'order=G-1&value=1000&goal=sale'), (9, 'order=G-1&status=approved&goal=Install')) AS k (n, query)
 ORDER BY n;
 SELECT goal, status, value FROM postback.conversion WHERE brand_id = :'brand' AND order_ref = 'G-1' ORDER BY goal COLLATE "C";
+-- and an order has a hundred of them at most
+SELECT r.outcome, r.parameter, count(*), max(r.message) FILTER (WHERE NOT r.ok) AS message
+FROM generate_series(1, 102) n, LATERAL (SELECT * FROM pg_temp.send(format('order=G-2&value=1000&goal=%s', n)) OFFSET 0) r GROUP BY 1, 2 ORDER BY 3;
+SELECT pg_temp.answer(pg_temp.send('order=G-2&value=1000&goal=100')) AS known, pg_temp.answer(pg_temp.send('order=G-2&status=reversed&goal=100')) AS changed;
 
 -- a follow-up's currency is the conversion's
 SELECT n, query, pg_temp.answer(pg_temp.send(query)) AS answer
@@ -161,6 +172,10 @@ FROM (VALUES (1, 'order=U-4&status=approved'), (2, 'order=U-4&value=1000&currenc
              (4, 'order=U-5&status=approved'), (5, 'order=U-5&value=1000&goal=Lead')) AS k (n, query)
 ORDER BY n;
 SELECT order_ref, status, expires_at FROM postback.parked WHERE brand_id = :'brand' AND order_ref LIKE 'U-%' ORDER BY id;
+-- as many as may wait for the order's other goals leave it its place
+SELECT count(pg_temp.send(format('order=U-12&status=partial&goal=Lead&value=%s', n))) FROM generate_series(1, 9) n;
+SELECT pg_temp.answer(pg_temp.send('order=U-12&goal=Sale&value=1000&currency=PYG&status=approved'));
+SELECT goal, status, count(*), min(expires_at) = 'infinity' AS for_ever FROM postback.parked WHERE brand_id = :'brand' AND order_ref = 'U-12' GROUP BY 1, 2 ORDER BY 3;
 -- one that named the value, which is lowered while it waits, is as good; a reversal is the end of it, whoever makes it, for its own goal alone
 SELECT n, query, pg_temp.answer(pg_temp.send(query)) AS answer, pg_temp.outcome(substring(query, 'order=([^&]*)')) AS outcome
 FROM (VALUES (1, 'order=U-6&value=1000&currency=PYG&status=approved'), (2, 'order=U-6&status=partial&value=400'),

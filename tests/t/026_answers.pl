@@ -190,7 +190,7 @@ $t->node->start;
 is($t->sql("SELECT count(*) FROM postback.conversion WHERE order_ref LIKE 'R-%' OR order_ref IN ('UNKNOWN', 'LIMITED')"), 0, 'what is refused creates nothing');
 # The ninth follow-up of an order is not kept, and says so.
 $t->wait_until('the daemon is back', sub { ($t->request('GET', '/healthz')->{status} // 0) == 200 });
-$t->postback($p{token}, order => 'NINE', status => 'reversed') for 1 .. 8;
+$t->postback($p{token}, order => 'NINE', status => 'partial', value => 100 - $_) for 1 .. 8;
 like($t->postback($p{token}, order => 'NINE', status => 'reversed')->{json}{message}, qr/enough is kept for it.*then this again/,
 	'a follow-up that is not kept is told so');
 $t->audit_ok;
