@@ -115,13 +115,21 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"SELECT c.* FROM pg_catalog.unnest($1) AS k (id)"
 		" CROSS JOIN LATERAL (SELECT * FROM postback.conversion x WHERE x.id = k.id LIMIT 1 FOR NO KEY UPDATE) c"
 	},
-	/* The next unpriced ones after an id; locked by somebody: left for the next call. */
+	/*
+	 * The next unpriced ones after an id that there may be a price for by now: those without a rate or terms are not locked, and
+	 * there may be many of them. Locked by somebody: left for the next call.
+	 */
 	[ST_UNPRICED] = {
 		"u u int[]",
 		"SELECT c.* FROM postback.conversion c"
 		" WHERE c.commission IS NULL AND c.status = 'pending'"
 		"   AND c.brand_id = ($1)[1] AND c.id > ($2)[1]"
-		" ORDER BY c.id LIMIT ($3)[1] FOR NO KEY UPDATE SKIP LOCKED"
+		"   AND (c.fx_rate IS NOT NULL OR c.currency = c.commission_currency"
+		"        OR EXISTS (SELECT FROM postback.fx_rate x WHERE x.base = c.currency AND x.quote = c.commission_currency"
+		"                      AND x.valid_from <= pg_catalog.now()))"
+		"   AND EXISTS (SELECT FROM postback.terms t WHERE t.offer_id = c.offer_id"
+		"                  AND t.valid_from <= pg_catalog.now() AND t.valid_to > pg_catalog.now())"
+		" ORDER BY c.id LIMIT ($3)[1] FOR NO KEY UPDATE OF c SKIP LOCKED"
 	},
 	/* $3 and $4: the least and the greatest id, so that only partitions between them are opened. */
 	[ST_CLICKS] = {

@@ -352,7 +352,7 @@ log_failure(Flight *flight, const DbResult *result)
 
 /*
  * Would items fare better alone?  Not when the server lacks something (53: disk
- * full ...), is going away (57P) or is broken (58, XX): then each would fail likewise.
+ * full ...), is going away (57P) or is broken (58): then each would fail likewise.
  */
 static bool
 is_worth_retrying(const DbResult *result)

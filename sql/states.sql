@@ -196,6 +196,12 @@ SELECT count(pg_temp.answer(postback.reopen(c.id))) AS reopened FROM postback.co
 WHERE c.brand_id = :'brand' AND c.order_ref IN ('U-7', 'U-8', 'U-9', 'U-11');
 SELECT postback.expire_parked() >= 0 AS expired;
 SELECT count(*) AS still_waiting FROM postback.parked WHERE brand_id = :'brand' AND order_ref = 'U-1';
+-- those that there is no rate for are not touched
+BEGIN;
+SELECT postback.reprice_brand(:'brand') AS priced;
+SELECT count(*) > 5 AS unpriced, count(*) FILTER (WHERE c.xmax::text = pg_current_xact_id()::xid::text) AS locked
+FROM postback.conversion c WHERE c.brand_id = :'brand' AND c.commission IS NULL AND c.status = 'pending';
+ROLLBACK;
 -- when the rate arrives all of them are priced, and the approvals that waited are made: 400 PYG are then 200.00 EUR, of which 10 % are 20.00
 -- and 35 % of those 7.00; 1000 PYG are 500.00
 SELECT postback.set_fx_rate('PYG', 'EUR', 0.5);
