@@ -18,9 +18,12 @@
 #define HEADERS_MAX 40			/* the sender takes some more, for its own and auth */
 #define WHAT_MAX 128			/* bytes shown of the piece that a finding is about */
 
-/* The columns that are looked at; NULL where the column is null or no JSON object. */
+/* The columns that are looked at; NULL where the column is null, or no JSON object where it should be one. */
 typedef struct Subject
 {
+	PbSlice		type;
+	ArrayType  *statuses;
+	ArrayType  *reasons;
 	PbSlice		url;
 	Jsonb	   *params;
 	Jsonb	   *headers;
@@ -30,7 +33,7 @@ typedef struct Subject
 typedef struct Finding
 {
 	bool		error;
-	const char *field;			/* url, auth, or params or headers and the name */
+	const char *field;			/* reasons, url, auth, or params or headers and the name */
 	const char *name;
 	size_t		position;		/* 1, 2 ... in bytes; 0: the field as a whole */
 	PbSlice		what;
@@ -199,12 +202,29 @@ auth_is_whole(Jsonb *auth)
 		pb_slice_find(user, ':', 0) == user.len && member(auth, "password").data != NULL;
 }
 
+/* Reasons narrow rejected only: without it among the statuses they never have a say. */
+static void
+reasons_lint(const Subject *subject, Report report, void *to)
+{
+	PbSlice		what;
+
+	if (subject->reasons == NULL || subject->statuses == NULL ||
+		!pb_slice_equal(subject->type, pb_slice(cause_name(CAUSE_CONVERSION))) ||
+		text_array_contains(subject->statuses, pb_slice(pb_state_public_name(PB_REVERSED)), pb_slice_equal))
+		return;
+	what = pb_slice(array_cstring(subject->reasons));
+	report(to, &(Finding) {false, "reasons", "reasons_without_rejected", 0, {what.data, pb_utf8_cut(what, WHAT_MAX)},
+						   "It fires on its statuses whatever the reason: add rejected to statuses, or leave reasons out."});
+}
+
 /* All findings, column by column.  What is secret in auth is in none. */
 static void
 callback_lint(const Subject *subject, Report report, void *to)
 {
-	uint32		url = template_lint("url", subject->url, PB_TEMPLATE_URL, report, to);
+	uint32		url;
 
+	reasons_lint(subject, report, to);
+	url = template_lint("url", subject->url, PB_TEMPLATE_URL, report, to);
 	if (subject->params != NULL)
 		fields_lint(subject, false, report, to);
 	if (subject->headers != NULL)
@@ -257,6 +277,24 @@ tuple_object(HeapTuple tuple, TupleDesc desc, const char *column)
 	return object_or_null(value, is_null);
 }
 
+static ArrayType *
+tuple_array(HeapTuple tuple, TupleDesc desc, const char *column)
+{
+	bool		is_null;
+	Datum		value = heap_getattr(tuple, SPI_fnumber(desc, column), desc, &is_null);
+
+	return is_null ? NULL : DatumGetArrayTypeP(value);
+}
+
+static PbSlice
+tuple_slice(HeapTuple tuple, TupleDesc desc, const char *column)
+{
+	bool		is_null;
+	Datum		value = heap_getattr(tuple, SPI_fnumber(desc, column), desc, &is_null);
+
+	return is_null ? (PbSlice) {NULL, 0} : text_slice(DatumGetTextPP(value));
+}
+
 PG_FUNCTION_INFO_V1(postback_callback_check);
 Datum
 postback_callback_check(PG_FUNCTION_ARGS)
@@ -265,8 +303,6 @@ postback_callback_check(PG_FUNCTION_ARGS)
 	HeapTuple	tuple;
 	TupleDesc	desc;
 	Subject		subject;
-	Datum		url;
-	bool		is_null;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
 		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
@@ -277,10 +313,12 @@ postback_callback_check(PG_FUNCTION_ARGS)
 	desc = RelationGetDescr(trigger->tg_relation);
 	tuple = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 
-	url = heap_getattr(tuple, SPI_fnumber(desc, "url"), desc, &is_null);
-	if (!is_null)				/* else the table's NOT NULL refuses it */
+	subject.url = tuple_slice(tuple, desc, "url");
+	if (subject.url.data != NULL)	/* else the table's NOT NULL refuses it */
 	{
-		subject.url = text_slice(DatumGetTextPP(url));
+		subject.type = tuple_slice(tuple, desc, "type");
+		subject.statuses = tuple_array(tuple, desc, "statuses");
+		subject.reasons = tuple_array(tuple, desc, "reasons");
 		subject.params = tuple_object(tuple, desc, "params");
 		subject.headers = tuple_object(tuple, desc, "headers");
 		subject.auth = tuple_object(tuple, desc, "auth");
@@ -351,6 +389,9 @@ postback_lint_callbacks(PG_FUNCTION_ARGS)
 		Datum		value;
 
 		take_ulid(&record, &id);
+		subject.type = take_slice(&record);
+		subject.statuses = take_datum(&record, &value) ? DatumGetArrayTypeP(value) : NULL;
+		subject.reasons = take_datum(&record, &value) ? DatumGetArrayTypeP(value) : NULL;
 		subject.url = take_slice(&record);
 		subject.params = take_datum(&record, &value) ? object_or_null(value, false) : NULL;
 		subject.headers = take_datum(&record, &value) ? object_or_null(value, false) : NULL;

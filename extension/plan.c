@@ -381,7 +381,7 @@ static const StatementText statements[STATEMENT_COUNT] = {
 	},
 	[ST_CALLBACK_TEXTS] = {
 		"",
-		"SELECT c.id, c.url, c.params, c.headers, c.auth FROM postback.callback c ORDER BY c.id"
+		"SELECT c.id, c.type, c.statuses, c.reasons, c.url, c.params, c.headers, c.auth FROM postback.callback c ORDER BY c.id"
 	},
 	[ST_CONVERSION] = {
 		"u",

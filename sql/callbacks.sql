@@ -245,6 +245,12 @@ UPDATE postback.callback SET url = 'https://[::ffff:10.0.0.1]/' WHERE brand_id =
 UPDATE postback.callback SET url = 'https://localhost/' WHERE brand_id = :'brand';
 UPDATE postback.callback SET url = 'https://p.example/?a={payout}&b=%20' WHERE brand_id = :'brand';
 SELECT url, updated > created AS updated FROM postback.callback WHERE brand_id = :'brand';
+-- reasons narrow rejected only: on other statuses it fires whatever the reason; nor have clicks and events any
+SELECT postback.create_callback('fraud', 'https://p.example/', brand => :'brand', statuses => '{pending,approved}', reasons => '{fraud,"Rücksendung, spät"}') IS NOT NULL AS made;
+UPDATE postback.callback SET statuses = '{approved,rejected}' WHERE brand_id = :'brand' AND name = 'fraud';
+UPDATE postback.callback SET statuses = '{approved}' WHERE brand_id = :'brand' AND name = 'fraud';
+UPDATE postback.callback SET reasons = NULL WHERE brand_id = :'brand' AND name = 'fraud';
+SELECT postback.create_callback('visit', 'https://p.example/', brand => :'brand', type => 'event', reasons => '{fraud}') IS NOT NULL AS made;
 SELECT postback.create_callback('http', 'http://p.example/', brand => :'brand') IS NOT NULL AS made;
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 

@@ -225,6 +225,8 @@ SET client_min_messages = error;
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 SELECT postback.create_callback('1', 'https://p.example/?a={payout}&amp;b=#s2#&c=%2520', brand => :'brand', params => '{"x": "{payout}", "y": "!!!clickid!!!"}', headers => '{"X-Z": "${status}"}') AS one,
        postback.create_callback('2', 'https://p.example/?a={payout}', brand => :'brand') AS two, postback.create_callback('3', 'http://localhost/', brand => :'brand', auth => '{"type":"bearer","token":"s3cret"}') AS three \gset
+SELECT count(postback.create_callback(name, 'https://p.example/', brand => :'brand', statuses => statuses, reasons => '{fraud}'))
+FROM (VALUES ('5', '{approved}'::text[]), ('6', '{rejected}')) AS k (name, statuses);
 ALTER TABLE postback.callback DISABLE TRIGGER callback_check; -- as if it were from before a rule
 INSERT INTO postback.callback (name, url, brand_id, headers, auth) VALUES ('4', 'http://p.example/{payuot}', :'brand', '{"X Y": "a", "Z": 5}', '{"type":"basic"}');
 ALTER TABLE postback.callback ENABLE TRIGGER callback_check;

@@ -82,6 +82,6 @@ CREATE FUNCTION postback.lint_callbacks(
     LANGUAGE C STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'postback_lint_callbacks';
 COMMENT ON FUNCTION postback.lint_callbacks() IS
-'What saving would say of each callback as it is saved, one row per finding. field: url, auth, or params or headers and the name.
-finding: unknown_macro, plain_http ... position: of what in the field, in bytes from 1; null: all of it. hint: what to do.
-refused: true = it could not be saved so today, false = a doubt.';
+'What saving would say of each callback as it is saved, one row per finding. finding: unknown_macro, plain_http ...
+field: reasons, url, auth, or params or headers and the name. position: of what in the field, in bytes from 1; null: all of it.
+hint: what to do. refused: true = it could not be saved so today, false = a doubt.';
