@@ -1,5 +1,5 @@
 /*
- * token.c: who calls: tokens by their secret's hash, revocation, address lists, signatures.
+ * token.c: who calls: tokens by their secret's hash, revocation, address lists, signatures, the words that their maps may have.
  */
 #include "postgres.h"
 
@@ -13,6 +13,7 @@
 #include "receive.h"
 
 #define KEY_LENGTH 8
+#define WORD_SHOWN 64				/* bytes of a word in a message */
 
 /* Equality whose time does not tell where the difference is. */
 static bool
@@ -338,4 +339,61 @@ batch_authorise(Batch *batch)
 						"sig must be the hex HMAC-SHA256 of the body; send it alone in the query, or in X-Postback-Signature" :
 						"sig must be the last parameter: hex HMAC-SHA256 of everything before it, as it is sent");
 	}
+}
+
+/* "order, value, amount ...": what a map may lead to; of parameters not sig, which no map is asked about. */
+static char *
+words_of_ours(bool statuses)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < (statuses ? (int) PB_SENT_COUNT : (int) PB_PARAMETER_COUNT); i++)
+		if (statuses || i != PB_P_SIG)
+			appendStringInfo(&text, i > 0 ? ", %s" : "%s", statuses ? pb_sent_name(i) : pb_parameter_name(i));
+	return text.data;
+}
+
+static void
+map_word_check(const char *map, bool statuses, PbSlice theirs, PbSlice ours)
+{
+	PbSent		sent;
+
+	/* A name that is mapped to nothing is left out. */
+	if (statuses ? pb_status_word(ours, &sent) : ours.len == 0 || pb_parameter_find(ours) != PB_P_UNKNOWN)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s: %s \"%.*s\" is unknown", map, statuses ? "status" : "parameter",
+					(int) pb_utf8_cut(ours, WORD_SHOWN), ours.data),
+			 errdetail("Parameter %s says which word of ours the brand's \"%.*s\" stands for.", map,
+					   (int) pb_utf8_cut(theirs, WORD_SHOWN), theirs.data),
+			 statuses ? errhint("Use one of %s, or a word that means the same.", words_of_ours(statuses)) :
+			 errhint("Use one of %s, or an alias; \"\" leaves it out.", words_of_ours(statuses))));
+}
+
+/* check_map(parameter, map): raises unless every call could be read by it. */
+PG_FUNCTION_INFO_V1(postback_check_map);
+Datum
+postback_check_map(PG_FUNCTION_ARGS)
+{
+	char	   *parameter = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	bool		statuses = strcmp(parameter, "status_map") == 0;
+	Jsonb	   *map = PG_GETARG_JSONB_P(1);
+	bool		flat = JB_ROOT_IS_OBJECT(map);
+	Renaming   *renamings = NULL;
+	int			count = 0;
+
+	if (flat)
+		renamings = renamings_read(map, &count);
+	if (!flat || count < (int) JB_ROOT_COUNT(map))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is not a map of names", parameter),
+				 errdetail("Parameter %s must be a JSON object whose values are strings.", parameter),
+				 errhint("From the brand's word to ours, for example %s.",
+						 statuses ? "{\"ok\": \"approved\"}" : "{\"transaction_id\": \"click_id\"}")));
+	for (int i = 0; i < count; i++)
+		map_word_check(parameter, statuses, renamings[i].theirs, renamings[i].ours);
+	PG_RETURN_VOID();
 }

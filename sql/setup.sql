@@ -42,6 +42,19 @@ FROM postback.token WHERE brand_id = :'brand' AND label = 'full';
 SELECT postback.issue_token(:nobody);
 SELECT postback.issue_token(:'brand', param_map => '{"a": 1}');
 SELECT postback.issue_token(:'brand', status_map => '["ok"]');
+SELECT postback.issue_token(:'brand', status_map => 'null');
+-- a map leads to words of ours, in any spelling of calls: what would be refused at each call is refused here
+SELECT postback.issue_token(:'brand', param_map => '{"ref": "order", "tid": "ordr"}');
+SELECT postback.issue_token(:'brand', param_map => '{"tid": " order"}');
+SELECT postback.issue_token(:'brand', param_map => '{"tid": "approved"}');
+SELECT postback.issue_token(:'brand', status_map => '{"ok": "aproved"}');
+SELECT postback.issue_token(:'brand', status_map => '{"ok": "order"}');
+SELECT length(token) FROM postback.issue_token(:'brand', 'spelt',
+    '{"a": "Order", "b": "TXID", "c": "clickid", "d": "rejection_reason", "transaction_id": ""}',
+    '{"1": "New", "2": "Pending", "3": "", "4": "DONE", "5": "chargeback", "6": "adjusted", "7": "cancelled"}');
+DELETE FROM postback.token WHERE brand_id = :'brand' AND label = 'spelt';
+SELECT length(token) FROM postback.issue_token(:'brand', 'empty', '{}', '{}');
+DELETE FROM postback.token WHERE brand_id = :'brand' AND label = 'empty';
 SELECT postback.issue_token(:'brand', reply_style => 'xml');
 SELECT postback.issue_token(:'brand', rate_limit => 0);
 SELECT postback.issue_token(:'brand', hmac_secret => '');
