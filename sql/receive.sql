@@ -291,7 +291,8 @@ SELECT count(DISTINCT brand_id) AS brands FROM postback.conversion WHERE order_r
 
 -- a token's own names and words come before ours
 SELECT token AS mapped FROM postback.issue_token(:'brand', 'mapped',
-    param_map => '{"transaction_id": "click_id", "Ref": "order", "sum": "value"}', status_map => '{"paid": "approved", "approved": "reversed", "1": "new"}') \gset
+    param_map => '{"transaction_id": "click_id", "Ref": "order", "sum": "value", "nr": "TXID", "value_format": ""}',
+    status_map => '{"paid": "approved", "approved": "reversed", "1": "new", "lost": "CHARGEBACK"}') \gset
 INSERT INTO cases (query, want) VALUES
     ('ref=M-1&sum=5&status=1',                            '200 created 5 EUR'),
     ('REF=M-1&status=PAID',                               '200 approved 5 EUR'),
@@ -299,7 +300,9 @@ INSERT INTO cases (query, want) VALUES
     ('order=M-2&status=approved',                         '200 reversed 5 EUR'),
     ('ref=M-3&sum=5&transaction_id=abc',                  '200 created 5 EUR bad_click_id'),
     ('transaction_id=M-4&sum=5',                          '400 missing_parameter order'),
-    ('ref=M-5&order=M-6&sum=5',                           '400 ambiguous_parameter order');
+    ('ref=M-5&order=M-6&sum=5',                           '400 ambiguous_parameter order'),
+    ('nr=M-7&sum=5&value_format=euro',                    '200 created 5 EUR'), -- the map leaves value_format out
+    ('nr=M-7&status=lost',                                '200 reversed 5 EUR');
 SELECT * FROM pg_temp.differences(:'mapped');
 
 -- reply styles
