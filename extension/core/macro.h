@@ -40,7 +40,7 @@
 	X(PB_M_CURRENCY, "currency", "of payout and revenue") \
 	X(PB_M_STATUS, "status", "`pending`, `approved`, `rejected`") \
 	X(PB_M_REJECTION_REASON, "rejection_reason", "only of rejected ones") \
-	X(PB_M_NOTICE, "notice", "as the brand sent it") \
+	X(PB_M_NOTICE, "notice", "the last one given: that of a staff function replaces the brand's") \
 	X(PB_M_PROMO_CODE, "promo_code", "as the brand sent it") \
 	X(PB_M_DELTA_PAYOUT, "delta_payout", "the change of payout that caused the delivery; may be negative") \
 	X(PB_M_SEQ, "seq", "1, 2, 3 per callback and conversion") \

@@ -31,7 +31,7 @@ static const struct
 	[PB_P_CURRENCY] = {{NAME("currency")}, 16,
 	"ISO 4217, any case; default the brand's, on a follow-up the conversion's"},
 	[PB_P_GOAL] = {{NAME("goal"), NAME("goal_id"), NAME("goal_name")}, 64,
-	"goal name, compared without case; default the offer's default goal"},
+	"the goal's name, not the id that `create_goal` returns; without case; default the offer's default goal"},
 	[PB_P_EVENT] = {{NAME("event"), NAME("event_name")}, 64,
 	"records an event (no money, no status) instead of a conversion"},
 	[PB_P_SUB_ID] = {{NAME("sub_id"), NAME("subid"), NAME("aff_sub")}, 1024,
