@@ -23,7 +23,10 @@ BEGIN
     PERFORM postback.create_promo_code(b, code || p, p, offer => offer);
     PERFORM postback.create_callback('Of both ' || name, 'https://p.example/both?c={click_id}', offer => offer, publisher => p, statuses => '{any}',
         include_test => true, auth => '{"type":"bearer","token":"t"}', secret => 'c2VjcmV0');
-    PERFORM postback.create_callback('Of the brand ' || name, 'https://p.example/brand', brand => b, statuses => '{any}');
+    PERFORM postback.create_callback('Of the brand ' || name, 'https://p.example/brand?key=k3y', brand => b, statuses => '{any}');
+    PERFORM postback.create_callback('Of a third party ' || name, 'https://p.example/third', offer => offer, statuses => '{any}', method => 'POST_JSON',
+        params => '{"key": "k3y"}', headers => '{"X-Key": "k3y"}');
+    PERFORM postback.create_callback('Of all ' || name, 'https://p.example/all', statuses => '{any}', headers => '{"X-Key": "k3y"}');
     PERFORM postback.create_callback('Of the publisher ' || name, 'https://p.example/publisher', publisher => p, statuses => '{any}');
     PERFORM postback.create_callback('Of events ' || name, 'https://p.example/event', type => 'event', offer => offer);
     SELECT c.click_id INTO click FROM postback.click(link, 'sub_id=' || p, remote => '192.0.2.1', user_agent => 'A') c;
@@ -128,6 +131,10 @@ ROLLBACK;
 BEGIN;
 SET LOCAL ROLE regress_publisher;
 CREATE TEMP TABLE seen AS SELECT * FROM pg_temp.look('{payable}');
+-- of deliveries about it those of callbacks that it sees: what is told to others, and with which key, is theirs
+SELECT d.callback IS NOT NULL AS its_callback, count(*) > 0 AS some,
+       count(*) FILTER (WHERE r::text LIKE '%k3y%' OR t::text LIKE '%k3y%') AS keys, count(t.id) > 0 AS attempts
+FROM postback.deliveries d JOIN postback.delivery r ON r.id = d.id LEFT JOIN postback.attempts t ON t.delivery_id = d.id GROUP BY 1;
 SELECT a AS account, count(s.*) AS lines FROM unnest('{available,held,fees,topup,payout}'::text[]) a LEFT JOIN LATERAL postback.ledger_statement(a) s ON true
 GROUP BY a ORDER BY a;
 RESET ROLE;
@@ -154,6 +161,7 @@ BEGIN
 END
 $$;
 DELETE FROM postback.history WHERE conversion_id NOT IN (SELECT c.id FROM postback.conversion c);
+DELETE FROM postback.delivery WHERE callback_id NOT IN (SELECT k.id FROM postback.callback k);
 DELETE FROM postback.attempt WHERE delivery_id NOT IN (SELECT d.id FROM postback.delivery d);
 -- of a brand's figures its own part, which stands nowhere: it sees the report, not the table
 DELETE FROM postback.daily_brand;
@@ -291,5 +299,5 @@ SELECT count(*) AS differences FROM postback.audit();
 DELETE FROM postback.reader_scope WHERE role IN ('regress_brand', 'regress_publisher', 'regress_both', 'regress_operator', 'somebody');
 REVOKE ALL ON leaked FROM regress_brand;
 DROP ROLE regress_brand, regress_publisher, regress_both, regress_operator, regress_unscoped;
-DELETE FROM postback.callback WHERE brand_id IN (:'mine', :'theirs') OR publisher_id IN (:'blog', :'forum');
+DELETE FROM postback.callback WHERE brand_id IN (:'mine', :'theirs') OR publisher_id IN (:'blog', :'forum') OR name LIKE 'Of all %';
 DELETE FROM postback.delivery_due q WHERE NOT EXISTS (SELECT FROM postback.callback k WHERE k.id = q.callback_id);

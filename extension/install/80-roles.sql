@@ -131,7 +131,9 @@ CREATE FUNCTION postback.policy_list(OUT relation text, OUT condition text) RETU
         ('daily',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('daily_brand', 'brand_id = ANY ({brands})'),
         ('daily_visitor', 'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
-        ('delivery',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        -- A publisher's conversion is told to others too, with keys that are theirs: of a delivery it sees what it sees the callback of.
+        ('delivery',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})
+                        AND callback_id IN (SELECT k.id FROM postback.callback k)'),
         ('attempt',    'brand_id = ANY ({brands}) OR cardinality({publishers}) > 0
                         AND EXISTS (SELECT FROM postback.delivery d WHERE d.id = delivery_id)'))
         AS p (relation, condition)
