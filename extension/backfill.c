@@ -41,6 +41,11 @@ callback_by_id(const PbUlid *id)
 				 errhint("SELECT id, name FROM postback.callback lists them.")));
 	record = record_read(0);
 	callback_read(&record, callback);
+	if (callback->broken)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("callback %s cannot be rendered", ulid_cstring(id)),
+				 errhint("SELECT * FROM postback.lint_callbacks() tells what is wrong.")));
 	return callback;
 }
 

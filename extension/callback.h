@@ -48,6 +48,7 @@ typedef struct Callback
 	Fields		headers;
 	bool		include_test;
 	bool		on_adjust;
+	bool		broken;			/* its templates do not compile: it fires nothing */
 } Callback;
 
 /* What the renderer needs of an offer. */

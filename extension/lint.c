@@ -241,20 +241,20 @@ callback_lint(const Subject *subject, Report report, void *to)
 							   "Use https, or who listens on the way reads the password."});
 }
 
-/* What is wrong is an error, what is doubtful a notice. */
+/* What is wrong is of the level that is pointed to, what is doubtful a notice. */
 static void
 raise_finding(void *to, const Finding *f)
 {
+	const int  *wrong = to;
 	StringInfoData text;
 
-	(void) to;
 	initStringInfo(&text);
 	appendStringInfo(&text, "%s: %s", f->field, f->name);
 	if (f->position > 0)
 		appendStringInfo(&text, " at position %zu", f->position);
 	if (f->what.len > 0)
 		appendStringInfo(&text, ": \"%.*s\"", (int) f->what.len, f->what.data);
-	ereport(f->error ? ERROR : NOTICE,
+	ereport(f->error ? *wrong : NOTICE,
 			(errcode(f->error ? ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_SUCCESSFUL_COMPLETION),
 			 errmsg("%s", text.data),
 			 errhint("%s", f->hint)));
@@ -295,6 +295,17 @@ tuple_slice(HeapTuple tuple, TupleDesc desc, const char *column)
 	return is_null ? (PbSlice) {NULL, 0} : text_slice(DatumGetTextPP(value));
 }
 
+/* Is the row made by this transaction?  A dump brings rows back that were accepted when they were made, whatever is wrong now. */
+static bool
+is_new(const TriggerData *trigger, HeapTuple tuple, TupleDesc desc)
+{
+	bool		is_null;
+	Datum		created = heap_getattr(tuple, SPI_fnumber(desc, "created"), desc, &is_null);
+
+	return TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) || is_null ||
+		DatumGetTimestampTz(created) == GetCurrentTransactionStartTimestamp();
+}
+
 PG_FUNCTION_INFO_V1(postback_callback_check);
 Datum
 postback_callback_check(PG_FUNCTION_ARGS)
@@ -316,13 +327,15 @@ postback_callback_check(PG_FUNCTION_ARGS)
 	subject.url = tuple_slice(tuple, desc, "url");
 	if (subject.url.data != NULL)	/* else the table's NOT NULL refuses it */
 	{
+		int			wrong = is_new(trigger, tuple, desc) ? ERROR : WARNING;
+
 		subject.type = tuple_slice(tuple, desc, "type");
 		subject.statuses = tuple_array(tuple, desc, "statuses");
 		subject.reasons = tuple_array(tuple, desc, "reasons");
 		subject.params = tuple_object(tuple, desc, "params");
 		subject.headers = tuple_object(tuple, desc, "headers");
 		subject.auth = tuple_object(tuple, desc, "auth");
-		callback_lint(&subject, raise_finding, NULL);
+		callback_lint(&subject, raise_finding, &wrong);
 	}
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 	{

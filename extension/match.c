@@ -61,7 +61,7 @@ id_or(bool has_id, const PbUlid *id, const char *otherwise)
 static bool
 enabled_holds(const Match *m)
 {
-	return m->callback->enabled;
+	return m->callback->enabled && !m->callback->broken;
 }
 
 static const char *
@@ -73,7 +73,7 @@ enabled_wanted(const Match *m)
 static const char *
 enabled_found(const Match *m)
 {
-	return m->callback->enabled ? "enabled" : "disabled";
+	return m->callback->broken ? "broken (see lint_callbacks())" : m->callback->enabled ? "enabled" : "disabled";
 }
 
 /* As in the column type of postback.callback. */

@@ -33,20 +33,20 @@ typedef struct ClickDetail
 	PbSlice		referrer;
 } ClickDetail;
 
+/* Sets broken if it does not compile: what is saved has passed the same compiler, but for what a dump brought back. */
 static PbTemplate *
-template_compile(PbSlice text, PbTemplateKind kind)
+template_compile(PbSlice text, PbTemplateKind kind, bool *broken)
 {
 	PbTemplate *template = palloc(sizeof(PbTemplate));
 
-	/* What was saved has passed the same compiler. */
 	if (pb_template_compile(text, kind, template, NULL) != PB_LINT_OK)
-		elog(ERROR, "a saved callback has a broken template: \"%.*s\"", (int) text.len, text.data);
+		*broken = true;
 	return template;
 }
 
 /* Reads a JSON object of names and values; string values are templates. */
 static Fields
-fields_read(Jsonb *jsonb)
+fields_read(Jsonb *jsonb, bool *broken)
 {
 	Fields		fields = {NULL, 0};
 	JsonbIterator *iterator;
@@ -67,7 +67,7 @@ fields_read(Jsonb *jsonb)
 		JsonbIteratorNext(&iterator, &value, true);
 		if (value.type == jbvString)
 			field->template = template_compile((PbSlice) {value.val.string.val, value.val.string.len},
-											   PB_TEMPLATE_VALUE);
+											   PB_TEMPLATE_VALUE, broken);
 		else
 		{
 			Jsonb	   *part = JsonbValueToJsonb(&value);
@@ -78,9 +78,9 @@ fields_read(Jsonb *jsonb)
 	return fields;
 }
 
-/* "host:port" in lower case: what connection caps and the breaker go by. */
+/* "host:port" in lower case: what connection caps and the breaker go by.  Sets broken if the URL has none. */
 static PbSlice
-endpoint_of(PbSlice url)
+endpoint_of(PbSlice url, bool *broken)
 {
 	size_t		end = 0;
 	PbUrl		parts;
@@ -91,7 +91,10 @@ endpoint_of(PbSlice url)
 	end = Min(end, pb_slice_find(url, '?', 0));
 	end = Min(end, pb_slice_find(url, '#', 0));
 	if (pb_url_split((PbSlice) {url.data, end}, &parts) != PB_URL_OK)
-		elog(ERROR, "a saved callback has a broken URL: \"%.*s\"", (int) url.len, url.data);
+	{
+		*broken = true;
+		return (PbSlice) {NULL, 0};
+	}
 	text = psprintf(parts.host_is_v6 ? "[%.*s]:%u" : "%.*s:%u", (int) parts.host.len, parts.host.data, parts.port);
 	return pb_slice(asc_tolower(text, strlen(text)));
 }
@@ -119,12 +122,12 @@ callback_read(Record *r, Callback *callback)
 	take_datum(r, &callback->delay);
 	callback->method = take_slice(r);
 	url = take_slice(r);
-	callback->endpoint = endpoint_of(url);
-	callback->url = template_compile(url, PB_TEMPLATE_URL);
+	callback->endpoint = endpoint_of(url, &callback->broken);
+	callback->url = template_compile(url, PB_TEMPLATE_URL, &callback->broken);
 	if (take_datum(r, &datum))
-		callback->params = fields_read(DatumGetJsonbP(datum));
+		callback->params = fields_read(DatumGetJsonbP(datum), &callback->broken);
 	if (take_datum(r, &datum))
-		callback->headers = fields_read(DatumGetJsonbP(datum));
+		callback->headers = fields_read(DatumGetJsonbP(datum), &callback->broken);
 	callback->include_test = take_bool(r);
 	callback->on_adjust = take_bool(r);
 }

@@ -226,10 +226,26 @@ DELETE FROM postback.callback WHERE brand_id = :'brand';
 SELECT postback.create_callback('1', 'https://p.example/?a={payout}&amp;b=#s2#&c=%2520', brand => :'brand', params => '{"x": "{payout}", "y": "!!!clickid!!!"}', headers => '{"X-Z": "${status}"}') AS one,
        postback.create_callback('2', 'https://p.example/?a={payout}', brand => :'brand') AS two, postback.create_callback('3', 'http://localhost/', brand => :'brand', auth => '{"type":"bearer","token":"s3cret"}') AS three \gset
 SELECT count(postback.create_callback(name, 'https://p.example/', brand => :'brand', statuses => statuses, reasons => '{fraud}'))
-FROM (VALUES ('5', '{approved}'::text[]), ('6', '{rejected}')) AS k (name, statuses);
-ALTER TABLE postback.callback DISABLE TRIGGER callback_check; -- as if it were from before a rule
-INSERT INTO postback.callback (name, url, brand_id, headers, auth) VALUES ('4', 'http://p.example/{payuot}', :'brand', '{"X Y": "a", "Z": 5}', '{"type":"basic"}');
-ALTER TABLE postback.callback ENABLE TRIGGER callback_check;
+FROM (VALUES ('7', '{approved}'::text[]), ('8', '{rejected}')) AS k (name, statuses);
+-- what a dump brings back from before a rule stays as it was; who saves it now is refused
+SET client_min_messages = warning;
+INSERT INTO postback.callback (name, url, brand_id, headers, auth, created) VALUES
+    ('4', 'http://p.example/{payuot}', :'brand', '{"X Y": "a", "Z": 5}', '{"type":"basic"}', now() - interval '1 day'),
+    ('5', 'https://p.example/?o={order_id}', :'brand', '{"Authorization": "x"}', '{"type":"bearer","token":"t"}', now() - interval '1 day');
+SET client_min_messages = error;
+SELECT k.created, pg_temp.refusal(format('INSERT INTO postback.callback (name, url, brand_id, headers, auth, created) VALUES (''6'', ''https://p.example/'', %L, ''{"Authorization": "x"}'',
+    ''{"type":"bearer","token":"t"}'', %s)', :'brand', k.created)) AS insert
+FROM unnest('{DEFAULT,now()}'::text[]) AS k (created);
+SELECT k.name, pg_temp.refusal(format('UPDATE postback.callback SET name = name WHERE id = %L', k.id)) AS update FROM postback.callback k WHERE k.brand_id = :'brand' AND k.name IN ('4', '5') ORDER BY 1;
+-- one that cannot be rendered fires nothing and fails nobody's call
+BEGIN;
+SELECT pg_temp.sale('L-1', '&status=approved');
+SELECT callback, url FROM pg_temp.log WHERE "order" = 'L-1' AND callback IN ('4', '5') ORDER BY 1;
+SELECT w."check", w.wanted, w.found FROM postback.conversion c, postback.callback k, LATERAL postback.why_not(c.id, k.id) w
+WHERE c.brand_id = :'brand' AND c.order_ref = 'L-1' AND k.brand_id = c.brand_id AND k.name = '4' AND NOT w.ok;
+SELECT pg_temp.refusal(format('SELECT postback.%s(%L%s)', k.function, c.id, k.more)) FROM postback.callback c, (VALUES ('send_test', ''), ('backfill', ', now() - interval ''1 hour''')) AS k (function, more)
+WHERE c.brand_id = :'brand' AND c.name = '4';
+ROLLBACK;
 SELECT k.name, l.field, l.finding, l.position, l.what, l.hint, l.refused FROM postback.lint_callbacks() l JOIN postback.callback k ON k.id = l.callback WHERE k.brand_id = :'brand' ORDER BY k.name, l.field, l.position, l.finding;
 SELECT count(*) FROM postback.lint_callbacks() l WHERE l::text LIKE '%s3cret%';
 DELETE FROM postback.callback WHERE brand_id = :'brand';

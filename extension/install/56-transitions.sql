@@ -53,7 +53,7 @@ COMMENT ON FUNCTION postback.attribute(postback.ulid, postback.ulid, text, text)
 CREATE FUNCTION postback.callback_check() RETURNS trigger
     LANGUAGE C AS 'MODULE_PATHNAME', 'postback_callback_check';
 COMMENT ON FUNCTION postback.callback_check() IS
-    'Before a callback is saved: lints its templates, refuses what is wrong, warns of what is doubtful';
+    'Before a callback is saved: lints its templates, refuses what is wrong (of one that a dump brings back it warns), notes what is doubtful';
 -- Not on the columns that settle() keeps: a sender's bookkeeping is no reason to warn of the templates again.
 CREATE TRIGGER callback_check
     BEFORE INSERT OR UPDATE OF name, type, brand_id, offer_id, publisher_id, goal, statuses, reasons, delay, method, url, params,

@@ -36,6 +36,10 @@ $old->sql('SELECT postback.schedule_jobs()');
 $old->wait_until('some deliveries are done', "SELECT count(*) >= 4 FROM postback.delivery WHERE state = 'delivered'");
 $old->stop($send);
 $old->sql("SELECT postback.receive('$p{token}', 'order=QUEUED&value=900&click_id=$click')");
+# A callback from before there was a rule against it.
+$old->sql(q{SET session_replication_role = replica; INSERT INTO postback.callback (name, url, brand_id, headers, auth, created)
+	SELECT 'from before', 'https://p.example/', b.id, '{"Authorization": "x"}', '{"type":"bearer","token":"t"}', now() - interval '1 hour'
+	FROM postback.brand b WHERE b.name = 'Second'});
 $old->audit_ok('the audit finds no difference before');
 
 # Every table of the schema with the number of its rows and a digest of them.
