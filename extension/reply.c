@@ -213,7 +213,7 @@ set_conversion(const Conversion *c, Datum *values, bool *nulls)
 	}
 	set_slice(values, nulls, REPLY_COMMISSION_CURRENCY, c->commission_currency);
 	set_text(values, nulls, REPLY_ATTRIBUTION, attribution_name(c->attribution));
-	if (c->has_hold)
+	if (c->status == PB_PENDING && c->has_hold)
 		set_value(values, nulls, REPLY_HOLD_UNTIL, TimestampTzGetDatum(c->hold_until));
 	set_value(values, nulls, REPLY_TEST, BoolGetDatum(c->test));
 }

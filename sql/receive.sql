@@ -372,6 +372,17 @@ SELECT r.body::jsonb - 'conversion_id' - 'receipt' - 'hold_until' AS body,
        r.body::jsonb ->> 'conversion_id' = r.conversion_id::text AS id,
        r.body::jsonb ->> 'hold_until' = to_char(now() + interval '14 days', 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS hold_until
 FROM postback.receive(:'token', 'order=ORDER-12345&value=4999&click_id=clk_' || :'click' || '&status=new') r;
+-- the end of a hold is of what is pending, in the columns as in the body
+SELECT r.outcome, r.status, r.hold_until IS NOT NULL AS hold_until, r.body::jsonb ? 'hold_until' AS in_body
+FROM (VALUES ('order=H-1&value=1'), ('order=H-1&value=1'), ('order=H-1&status=approved'), ('order=H-1&value=1'), ('order=H-2&value=1&status=approved'),
+             ('order=H-3&value=1'), ('order=H-3&status=reversed')) AS k (query)
+CROSS JOIN LATERAL postback.receive(:'token', k.query || '&click_id=' || :'click') r;
+SELECT f.name, r.outcome, r.status, r.hold_until IS NOT NULL AS hold_until
+FROM (VALUES (1, 'reopen'), (2, 'approve'), (3, 'reverse')) AS f (n, name)
+CROSS JOIN LATERAL (SELECT c.id FROM postback.conversion c WHERE c.brand_id = :'brand' AND c.order_ref = 'H-3') c
+CROSS JOIN LATERAL (SELECT x.* FROM postback.reopen(c.id) x WHERE f.name = 'reopen' UNION ALL SELECT x.* FROM postback.approve(c.id) x WHERE f.name = 'approve'
+                    UNION ALL SELECT x.* FROM postback.reverse(c.id) x WHERE f.name = 'reverse') r
+ORDER BY f.n;
 SELECT k.what, pg_temp.answer(r) AS answer, r.attribution, r.commission, r.fee
 FROM (VALUES (1, 'without prefix, lower case', 'order=B-1&value=4999&click_id=' || lower(:'click')),
              (2, 'alias', 'order=B-2&value=4999&clickid=clk_' || :'click'),
