@@ -84,6 +84,8 @@ SELECT postback.create_callback('json', 'http://b.example:8081/', offer => :'off
 SELECT postback.create_callback('own', 'http://[2001:DB8::1]:8081/', offer => :'offer', method => 'POST_JSON', params => '{"o": "{order_id}"}',
                                 headers => '{"content-type": "application/vnd.x+json"}') AS own \gset
 SELECT postback.rotate_secret(:'json', 'dHdv');
+-- (and of those that are written by hand the newest two)
+INSERT INTO postback.callback_secret (callback_id, secret, valid_to) VALUES (:'json', 'whsec_b2xk', now() + interval '1 hour'), (:'json', 'whsec_b2xkZXI=', now() + interval '2 hours');
 UPDATE postback.callback SET enabled = false WHERE id = :'a';
 SELECT pg_temp.send(:'token', 'order=1&status=approved');
 SELECT * FROM pg_temp.take('s1', 10);

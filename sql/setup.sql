@@ -206,6 +206,13 @@ DELETE FROM postback.callback WHERE id = :'c1';
 -- money from and to the outside
 SELECT postback.top_up(brand => :'other', amount => 1000, currency => 'jpy', reference => 'INV-1') AS ledger \gset
 SELECT from_account, to_account, amount, currency, kind, reference, publisher_id FROM postback.ledger WHERE id = :'ledger';
+-- two at most: the next one ends the oldest at once, and what was once the secret may be it again
+SELECT count(postback.rotate_secret(:'c2', secret)) FROM unnest('{dGhpcmQ=,Zm91cnRo}'::text[]) secret;
+SELECT secret, valid_to = 'infinity' AS lasting FROM postback.callback_secret WHERE callback_id = :'c2' AND valid_to > now() ORDER BY valid_to;
+SELECT postback.rotate_secret(:'c2', 'dGhpcmQ=');
+SELECT secret, valid_to = 'infinity' AS lasting FROM postback.callback_secret WHERE callback_id = :'c2' AND valid_to > now() ORDER BY valid_to;
+SELECT postback.rotate_secret(:'c2', 'dGhpcmQ=');
+SELECT secret, valid_to = 'infinity' AS lasting FROM postback.callback_secret WHERE callback_id = :'c2' AND valid_to > now() ORDER BY valid_to;
 SELECT postback.book_payout(brand => :'other', publisher => :'publisher', amount => 300, reference => 'PAY-1') AS ledger \gset
 SELECT from_account, to_account, amount, currency, kind, reference, publisher_id = :'publisher' AS publisher
 FROM postback.ledger WHERE id = :'ledger';

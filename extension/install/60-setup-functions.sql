@@ -824,8 +824,14 @@ BEGIN
             DETAIL = 'Parameter callback must be the id of a row of postback.callback.',
             HINT = 'SELECT id, name FROM postback.callback lists them.';
     END IF;
+    -- Two sign at most: the newest of the others beside it.
     DELETE FROM postback.callback_secret s
-    WHERE s.callback_id = rotate_secret.callback AND s.valid_to <= pg_catalog.now();
+    WHERE s.callback_id = rotate_secret.callback AND s.secret <> fresh
+      AND (s.valid_to <= pg_catalog.now()
+           OR s.secret <> (SELECT x.secret FROM postback.callback_secret x
+                           WHERE x.callback_id = rotate_secret.callback AND x.secret <> fresh
+                           ORDER BY x.valid_to DESC, x.secret
+                           LIMIT 1));
     UPDATE postback.callback_secret s SET valid_to = pg_catalog.now() + interval '24 hours'
     WHERE s.callback_id = rotate_secret.callback AND s.secret <> fresh
       AND s.valid_to > pg_catalog.now() + interval '24 hours';
@@ -836,7 +842,7 @@ END
 $$;
 COMMENT ON FUNCTION postback.rotate_secret(postback.ulid, text) IS
 'A new signing secret for the callback, returned as whsec_...; generated (32 bytes) unless given in base64.
-Requests are signed with the former one too for 24 hours. Errors: invalid_parameter_value.';
+Requests are signed with the former one too for 24 hours; one before that ends at once. Errors: invalid_parameter_value.';
 
 -- Money from and to the outside.
 

@@ -261,7 +261,7 @@ BEGIN
            ARRAY(SELECT s.secret FROM postback.callback_secret s
                  WHERE s.callback_id = l.callback_id AND s.valid_to > at
                  ORDER BY s.valid_to DESC, s.secret
-                 LIMIT 4),
+                 LIMIT 2),
            l.number, 10000
     FROM place
     CROSS JOIN leased l
@@ -272,9 +272,8 @@ COMMENT ON FUNCTION postback.claim(text, integer, interval, text[], integer) IS
 'Leases deliveries that are due to a sender, at most max_items, at most per_endpoint for one endpoint (host:port), none for
 full_endpoints; oldest first within an endpoint, endpoints by turns. Of one callback and conversion at most one is in flight,
 and none older than one that a killed sender may have delivered (but with every_status).
-Each row is a request ready to send and the secrets to sign it with (the newest four at most); attempt_id names the claim to
-settle(). What is not
-settled when the lease ends comes back. Never call it in a transaction that stays open: other senders wait for it.';
+Each row is a request ready to send and the secrets to sign it with (the newest two at most); attempt_id names the claim to
+settle(). What is not settled when the lease ends comes back. Never call it in a transaction that stays open: other senders wait for it.';
 
 CREATE FUNCTION postback.settle(
     sender text, delivery_ids postback.ulid[], attempt_ids postback.ulid[], outcomes text[], http_codes integer[], errors text[], retry_afters integer[],
