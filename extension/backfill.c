@@ -109,8 +109,10 @@ keep_undelivered(Batch *batch, const Callback *callback)
 	for (uint64 r = 0; r < found; r++)
 	{
 		Record		record = record_read(r);
+		int			n = take_int(&record);
 
-		delivered[take_int(&record)] = true;
+		take_int(&record);
+		delivered[n] = take_bool(&record);
 	}
 	for (int i = 0; i < batch->count; i++)
 		if (!delivered[i])

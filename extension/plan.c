@@ -477,15 +477,24 @@ static const StatementText statements[STATEMENT_COUNT] = {
 		"  FROM pg_catalog.unnest($1) AS k (id)"
 		" CROSS JOIN LATERAL (SELECT * FROM postback.click_detail x WHERE x.id = k.id LIMIT 1) d"
 	},
+	/*
+	 * The last number of a callback and conversion, and whether it is that of a delivery.  An old conversion's deliveries may be
+	 * dropped: then it is the number of its changes, of which each was told once at most.  A function counts them, so that the
+	 * partitions of history are no part of this plan.
+	 */
 	[ST_SEQUENCES] = {
 		"int[] u u",
-		"SELECT k.n, d.seq"
+		"SELECT k.n, coalesce(d.seq, c.seq), d.seq IS NOT NULL"
 		"  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
 		"       AS k (n, conversion_id, callback_id)"
 		" CROSS JOIN LATERAL (SELECT pg_catalog.max(x.seq) AS seq FROM postback.delivery x"
 		"   WHERE x.conversion_id = k.conversion_id AND x.callback_id = k.callback_id"
 		"     AND x.id > k.conversion_id) d"
-		" WHERE d.seq IS NOT NULL"
+		" CROSS JOIN LATERAL (SELECT CASE WHEN d.seq IS NULL AND postback.ulid_time(k.conversion_id) <"
+		"     (SELECT pg_catalog.now() - p.retention FROM postback.partition_policy p"
+		"       WHERE p.table_name = 'delivery' AND p.retention <= '1000 years')"
+		"   THEN postback.change_count(k.conversion_id) END AS seq OFFSET 0) c"
+		" WHERE d.seq IS NOT NULL OR c.seq IS NOT NULL"
 	},
 	[ST_DELIVER] = {
 		.table = "delivery",

@@ -123,6 +123,52 @@ SELECT d.url FROM postback.delivery d JOIN postback.callback k ON k.id = d.callb
 WHERE c.brand_id = :'brand' AND c.order_ref = 'A-2' AND k.name = '2 with' ORDER BY d.seq;
 DELETE FROM postback.callback WHERE brand_id = :'brand';
 
+-- It goes on when its deliveries were dropped: an order older than they are kept goes on from the number of its changes, above what
+-- was told before.
+CREATE FUNCTION pg_temp.old_order(ref text, at timestamptz, click postback.ulid) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO postback.conversion (id, brand_id, order_ref, offer_id, publisher_id, click_id, attribution, value, currency, sale_value, commission, fee,
+                                     commission_currency, terms_id, fee_percent, fee_of, hold_until, created_at)
+    SELECT postback.ulid_floor(at), k.brand_id, ref, k.offer_id, k.publisher_id, k.id, 'click', 4999, 'EUR', 4999, 400, 140,
+           'EUR', (SELECT t.id FROM postback.terms t WHERE t.offer_id = k.offer_id), 35, 'commission', now() + interval '12 hours', at
+    FROM postback.click k WHERE k.id = click;
+    INSERT INTO postback.history (id, brand_id, conversion_id, to_status, to_value, to_commission, to_fee, currency, actor, role)
+    SELECT c.id, c.brand_id, c.id, 'pending', c.value, c.commission, c.fee, c.currency, 'receipt', current_user
+    FROM postback.conversion c WHERE c.brand_id = current_setting('callbacks.brand')::postback.ulid AND c.order_ref = ref
+$$;
+CREATE FUNCTION pg_temp.deliveries_dropped(ref text) RETURNS void LANGUAGE sql AS $$
+    DELETE FROM postback.delivery d USING postback.conversion c WHERE d.conversion_id = c.id AND c.brand_id = current_setting('callbacks.brand')::postback.ulid AND c.order_ref = ref
+$$;
+BEGIN; -- leaves no old order behind
+SELECT postback.create_callback('told', 'https://p.example/', brand => :'brand', statuses => '{any}', on_adjust => true) AS told \gset
+SELECT count(pg_temp.old_order('O-' || n, now() - age, :'shop_blog'))
+FROM (VALUES (1, interval '91 days 1 minute'), (2, '89 days'), (3, '91 days 3 minutes'), (4, '91 days 4 minutes')) AS k (n, age);
+-- of two changes before, created and lowered, at most 2 was told: 3 or more is next, then one by one
+SELECT pg_temp.send('order=O-1&status=partial&value=2500'), pg_temp.deliveries_dropped('O-1'), pg_temp.send('order=O-1&status=approved');
+SELECT min(seq) > 2 AS later, count(*) FROM pg_temp.fired('O-1');
+SELECT r.outcome FROM postback.conversion c CROSS JOIN LATERAL postback.reverse(c.id) r WHERE c.brand_id = :'brand' AND c.order_ref = 'O-1';
+SELECT status, seq - min(seq) OVER () AS after FROM pg_temp.fired('O-1') ORDER BY seq;
+SELECT pg_temp.deliveries_dropped('O-1');
+SELECT r.outcome FROM postback.conversion c CROSS JOIN LATERAL postback.reopen(c.id) r WHERE c.brand_id = :'brand' AND c.order_ref = 'O-1';
+SELECT status, seq > 4 AS later FROM pg_temp.fired('O-1');
+-- not so old: nothing was dropped yet
+SELECT pg_temp.send('order=O-2&status=approved');
+SELECT status, seq FROM pg_temp.fired('O-2');
+-- what was never told of is told by backfill() all the same
+SELECT postback.backfill(:'told', now() - interval '92 days', now() - interval '90 days', preview => true) AS preview,
+       postback.backfill(:'told', now() - interval '92 days', now() - interval '90 days') AS sent;
+SELECT status, seq FROM pg_temp.fired('O-3');
+SELECT pg_temp.deliveries_dropped('O-4');
+-- kept for ever: nothing is dropped
+UPDATE postback.partition_policy SET retention = NULL WHERE table_name = 'delivery';
+SELECT pg_temp.send('order=O-4&status=approved');
+SELECT status, seq FROM pg_temp.fired('O-4');
+-- kept for ages
+UPDATE postback.partition_policy SET retention = '100000000 days' WHERE table_name = 'delivery';
+SELECT pg_temp.deliveries_dropped('O-4');
+SELECT r.outcome FROM postback.conversion c CROSS JOIN LATERAL postback.reverse(c.id) r WHERE c.brand_id = :'brand' AND c.order_ref = 'O-4';
+SELECT status, seq FROM pg_temp.fired('O-4');
+ROLLBACK;
+
 -- every macro once
 UPDATE postback.brand SET keep_click_details = true WHERE id = :'brand';
 SELECT pg_temp.clicked(:'offer', :'blog', 'sub_id=s+0&external_transaction_id=ext/1&sub1=a&sub2=b&sub3=c&sub4=d&sub5=e&sub6=f&sub7=g&sub8=h&sub9=i&sub10=j') AS click \gset

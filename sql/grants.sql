@@ -40,7 +40,7 @@ FROM (VALUES
            ulid_hash_extended ulid_min_agg ulid_max_agg min max ulid_to_text ulid_to_uuid text_to_ulid uuid_to_ulid ulid_time
            ulid_floor new_ulid'),
     -- only from within, with the owner's rights
-    ('', 'auth_header book_transfer brand_currency_changed brand_limit_changed callback_check callback_switched check_sendable compact_due conversion_check
+    ('', 'auth_header book_transfer brand_currency_changed brand_limit_changed callback_check callback_switched change_count check_sendable compact_due conversion_check
           conversion_effects daily_facts delay_misfits endpoint_of is_exhausted is_success make_partition mask_auth partition_bounds
           partition_defaults partition_floor partition_next policy_list receipt_parameters receipt_request reconcile_apply
            reconcile_compare reconcile_list reconcile_run replay_call retry_delay settled_until still_needed terms_changed terms_deleted

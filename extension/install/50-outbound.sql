@@ -36,7 +36,7 @@ COMMENT ON TABLE postback.delivery IS 'One postback to be sent: decided and rend
 COMMENT ON COLUMN postback.delivery.status IS 'Conversion status as told outside: pending, approved or rejected';
 COMMENT ON COLUMN postback.delivery.payout IS 'Commission, minor units of currency';
 COMMENT ON COLUMN postback.delivery.revenue IS 'Commission and fee, minor units of currency';
-COMMENT ON COLUMN postback.delivery.seq IS '1, 2, 3 ... per callback and conversion';
+COMMENT ON COLUMN postback.delivery.seq IS '1, 2, 3 ... per callback and conversion; after earlier ones were dropped it goes on above the number of changes';
 COMMENT ON COLUMN postback.delivery.headers IS 'Rendered "Name: value" lines, without the callback''s auth';
 COMMENT ON COLUMN postback.delivery.state IS 'waiting (delayed), queued (due or being retried), delivered, failed, skipped, superseded or blocked';
 COMMENT ON COLUMN postback.delivery.http_code IS 'Of the last attempt';

@@ -7,6 +7,14 @@ COMMENT ON FUNCTION postback.delay_misfits(postback.ulid[]) IS
 'Of deliveries whose delay is over, those whose callback would not fire any more on their conversion as it is now, by the
 conditions that decided on them, or on another status; and why. Likewise of events and clicks. claim() skips them';
 
+CREATE FUNCTION postback.change_count(conversion postback.ulid) RETURNS integer
+    LANGUAGE sql STABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+    SELECT count(*)::integer FROM postback.history h
+    WHERE h.conversion_id = change_count.conversion AND h.id >= change_count.conversion
+$$;
+COMMENT ON FUNCTION postback.change_count(postback.ulid) IS
+    'How often a conversion was changed, its creation included: where seq goes on once its deliveries were dropped';
+
 CREATE FUNCTION postback.write_test(callback postback.ulid) RETURNS postback.ulid
     LANGUAGE C VOLATILE STRICT AS 'MODULE_PATHNAME', 'postback_write_test';
 COMMENT ON FUNCTION postback.write_test(postback.ulid) IS 'Renders and queues a test delivery; send_test() is for people';
