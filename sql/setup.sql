@@ -21,6 +21,7 @@ SELECT postback.create_brand(name => 'X', currency => NULL);
 SELECT postback.create_brand(name => 'X', currency => 'EUR', hold => '-1 day');
 SELECT postback.create_brand(name => 'X', currency => 'EUR', fee_of => 'turnover');
 SELECT postback.create_brand(name => 'X', currency => 'EUR', fee_percent => 1000);
+SELECT postback.create_brand(name => 'X', currency => 'EUR', fee_percent => 33.33333349); -- rounded it would be another one
 SELECT postback.create_brand(name => 'X', currency => 'EUR', credit_limit => -1);
 SELECT postback.create_brand(name => 'X', currency => 'EUR', fallback_url => 'ftp://x.example/');
 \set VERBOSITY sqlstate
@@ -130,6 +131,14 @@ SELECT postback.set_terms(offer => :'offer', fixed => -1);
 SELECT postback.set_terms(offer => :'offer', percent => 1, min => 2, max => 1);
 SELECT postback.set_terms(offer => :'offer', percent => 1, valid_from => '2030-01-01', valid_to => '2030-01-01');
 SELECT postback.set_terms(offer => :'offer', brackets => '[{"percent": 8}]');
+-- what a bracket pays has the bounds of percent, in plain SQL too
+SELECT postback.set_terms(offer => :'offer', brackets => '[{"from": 0, "percent": 8}, {"from": 1, "percent": 999.000001}]');
+BEGIN;
+SELECT postback.set_terms(offer => :'offer', brackets => '[{"from": 0, "percent": 999}, {"from": 1, "percent": 1, "fixed": 5000}]') IS NOT NULL AS as_much;
+\set VERBOSITY sqlstate
+UPDATE postback.terms SET brackets = '[{"from": 0, "percent": 5000}]' WHERE id = :'t1';
+\set VERBOSITY default
+ROLLBACK;
 
 -- rates
 SELECT postback.set_fx_rate(base => 'usd', quote => 'EUR', rate => 0.9123456789, valid_from => '2030-01-01 00:00:00+00');
@@ -197,6 +206,13 @@ SELECT secret, valid_to FROM postback.callback_secret WHERE callback_id = :'c2';
 SELECT postback.rotate_secret(callback => :'c2', secret => 'dGhlIHNlY29uZCBzZWNyZXQh') AS secret;
 SELECT secret, valid_to = 'infinity' AS lasting, valid_to BETWEEN now() + interval '23 hours 59 minutes' AND now() + interval '24 hours' AS a_day
 FROM postback.callback_secret WHERE callback_id = :'c2' ORDER BY valid_to;
+-- two at most: the next one ends the oldest at once, and what was once the secret may be it again
+SELECT count(postback.rotate_secret(:'c2', secret)) FROM unnest('{dGhpcmQ=,Zm91cnRo}'::text[]) secret;
+SELECT secret, valid_to = 'infinity' AS lasting FROM postback.callback_secret WHERE callback_id = :'c2' AND valid_to > now() ORDER BY valid_to;
+SELECT postback.rotate_secret(:'c2', 'dGhpcmQ=');
+SELECT secret, valid_to = 'infinity' AS lasting FROM postback.callback_secret WHERE callback_id = :'c2' AND valid_to > now() ORDER BY valid_to;
+SELECT postback.rotate_secret(:'c2', 'dGhpcmQ=');
+SELECT secret, valid_to = 'infinity' AS lasting FROM postback.callback_secret WHERE callback_id = :'c2' AND valid_to > now() ORDER BY valid_to;
 SELECT postback.rotate_secret(:'c1') ~ '^whsec_[A-Za-z0-9+/]{43}=$' AS generated;
 SELECT postback.rotate_secret(:'c1', 'whsec_###');
 SELECT postback.rotate_secret(:nobody);
@@ -206,13 +222,6 @@ DELETE FROM postback.callback WHERE id = :'c1';
 -- money from and to the outside
 SELECT postback.top_up(brand => :'other', amount => 1000, currency => 'jpy', reference => 'INV-1') AS ledger \gset
 SELECT from_account, to_account, amount, currency, kind, reference, publisher_id FROM postback.ledger WHERE id = :'ledger';
--- two at most: the next one ends the oldest at once, and what was once the secret may be it again
-SELECT count(postback.rotate_secret(:'c2', secret)) FROM unnest('{dGhpcmQ=,Zm91cnRo}'::text[]) secret;
-SELECT secret, valid_to = 'infinity' AS lasting FROM postback.callback_secret WHERE callback_id = :'c2' AND valid_to > now() ORDER BY valid_to;
-SELECT postback.rotate_secret(:'c2', 'dGhpcmQ=');
-SELECT secret, valid_to = 'infinity' AS lasting FROM postback.callback_secret WHERE callback_id = :'c2' AND valid_to > now() ORDER BY valid_to;
-SELECT postback.rotate_secret(:'c2', 'dGhpcmQ=');
-SELECT secret, valid_to = 'infinity' AS lasting FROM postback.callback_secret WHERE callback_id = :'c2' AND valid_to > now() ORDER BY valid_to;
 SELECT postback.book_payout(brand => :'other', publisher => :'publisher', amount => 300, reference => 'PAY-1') AS ledger \gset
 SELECT from_account, to_account, amount, currency, kind, reference, publisher_id = :'publisher' AS publisher
 FROM postback.ledger WHERE id = :'ledger';

@@ -139,7 +139,7 @@ CREATE TABLE postback.terms (
     fixed        bigint CHECK (fixed >= 0),
     min          bigint CHECK (min >= 0),
     max          bigint CHECK (max >= coalesce(min, 0)),
-    brackets     jsonb CHECK (postback.brackets_valid(brackets)),
+    brackets     jsonb CHECK (postback.brackets_valid(brackets) AND NOT brackets @? '$[*].percent ? (@ > 999)'),
     valid_from   timestamptz NOT NULL DEFAULT '-infinity',
     valid_to     timestamptz NOT NULL DEFAULT 'infinity' CHECK (valid_to > valid_from),
     created_at   timestamptz NOT NULL DEFAULT now(),

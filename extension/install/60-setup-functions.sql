@@ -208,11 +208,11 @@ BEGIN
             DETAIL = 'Parameter fee_of says what fee_percent is a percentage of.',
             HINT = 'Use commission, value or none.';
     END IF;
-    IF fee_percent IS NULL OR fee_percent NOT BETWEEN 0 AND 999 THEN
+    IF fee_percent IS NULL OR fee_percent NOT BETWEEN 0 AND 999 OR fee_percent <> pg_catalog.round(fee_percent, 6) THEN
         RAISE EXCEPTION USING
             ERRCODE = 'invalid_parameter_value',
             MESSAGE = pg_catalog.format('fee_percent %s is out of range', coalesce(fee_percent::text, 'null')),
-            DETAIL = 'Parameter fee_percent must be from 0 to 999.',
+            DETAIL = 'Parameter fee_percent must be from 0 to 999 with at most 6 decimals.',
             HINT = 'For no fee pass fee_percent => 0.';
     END IF;
     IF credit_limit IS NULL OR credit_limit < 0 THEN
@@ -490,11 +490,11 @@ BEGIN
             DETAIL = pg_catalog.format('Parameter min is %s, max is %s.', min, max),
             HINT = 'Leave max out for no upper bound.';
     END IF;
-    IF NOT postback.brackets_valid(brackets) THEN
+    IF NOT postback.brackets_valid(brackets) OR brackets @? '$[*].percent ? (@ > 999)' THEN
         RAISE EXCEPTION USING
             ERRCODE = 'invalid_parameter_value',
             MESSAGE = 'brackets are not valid',
-            DETAIL = 'Parameter brackets must be a list of at most 64 objects ascending by "from", each with "percent", "fixed" or both.',
+            DETAIL = 'Parameter brackets must be a list of at most 64 objects ascending by "from", each with "percent" (0 to 999), "fixed" or both.',
             HINT = 'For example [{"from": 10000, "percent": 8}].';
     END IF;
     INSERT INTO postback.terms
