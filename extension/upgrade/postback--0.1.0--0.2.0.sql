@@ -53,6 +53,14 @@ FROM (SELECT k.brand_id, k.publisher_id, d.day, postback.visitor_of(k.brand_id, 
       JOIN postback.click k ON k.id >= postback.ulid_floor(d.day::timestamp AT TIME ZONE 'UTC') AND k.id < m.upto) v
 WHERE v.visitor IS NOT NULL;
 
+-- A percentage in a bracket is bounded as the one beside brackets.
+ALTER TABLE postback.terms
+    DROP CONSTRAINT terms_brackets_check,
+    ADD CONSTRAINT terms_brackets_check CHECK (postback.brackets_valid(brackets) AND NOT brackets @? '$[*].percent ? (@ > 999)');
+
+-- What a publisher sees of deliveries: keep_policies() at the end makes it anew.
+DROP POLICY IF EXISTS postback_reader ON postback.delivery;
+
 -- The daily figures of each brand.
 CREATE TABLE postback.daily_brand (
     brand_id        postback.ulid NOT NULL,
@@ -212,6 +220,125 @@ BEGIN
         MESSAGE = pg_catalog.format('%s %s is no period', parameter, coalesce(value::text, 'null')),
         DETAIL = pg_catalog.format('Parameter %s must be from zero to 1000 years.', parameter),
         HINT = pg_catalog.format('For example %s => ''14 days''.', parameter);
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.check_map(parameter text, map jsonb)
+ RETURNS void
+ LANGUAGE c
+ PARALLEL SAFE STRICT
+AS '$libdir/postback', $function$postback_check_map$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.create_brand(name text, currency text, hold interval DEFAULT '14 days'::interval, attribution_window interval DEFAULT '30 days'::interval, fee_percent numeric DEFAULT 35, fee_of text DEFAULT 'commission'::text, prepaid boolean DEFAULT false, credit_limit bigint DEFAULT 0, fallback_url text DEFAULT NULL::text)
+ RETURNS postback.ulid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    new_id postback.ulid := postback.new_ulid();
+BEGIN
+    PERFORM postback.check_text('name', name);
+    PERFORM postback.check_period('hold', hold);
+    PERFORM postback.check_period('attribution_window', attribution_window);
+    IF fallback_url IS NOT NULL THEN
+        PERFORM postback.check_url('fallback_url', fallback_url);
+    END IF;
+    IF fee_of IS NULL OR fee_of NOT IN ('commission', 'value', 'none') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('fee_of "%s" is unknown', coalesce(fee_of, '')),
+            DETAIL = 'Parameter fee_of says what fee_percent is a percentage of.',
+            HINT = 'Use commission, value or none.';
+    END IF;
+    IF fee_percent IS NULL OR fee_percent NOT BETWEEN 0 AND 999 OR fee_percent <> pg_catalog.round(fee_percent, 6) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('fee_percent %s is out of range', coalesce(fee_percent::text, 'null')),
+            DETAIL = 'Parameter fee_percent must be from 0 to 999 with at most 6 decimals.',
+            HINT = 'For no fee pass fee_percent => 0.';
+    END IF;
+    IF credit_limit IS NULL OR credit_limit < 0 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('credit_limit %s is out of range', coalesce(credit_limit::text, 'null')),
+            DETAIL = 'Parameter credit_limit is how far below zero a prepaid brand may go, in minor units.',
+            HINT = 'Pass 0 or more.';
+    END IF;
+    -- A prepaid brand without credit has nothing to spend before its first top-up.
+    INSERT INTO postback.brand
+        (id, name, currency, hold, attribution_window, fee_percent, fee_of, prepaid, credit_limit, exhausted, fallback_url)
+    VALUES (new_id, create_brand.name, postback.check_currency('currency', create_brand.currency), create_brand.hold,
+            create_brand.attribution_window, create_brand.fee_percent, create_brand.fee_of, create_brand.prepaid,
+            create_brand.credit_limit, create_brand.prepaid AND create_brand.credit_limit = 0, create_brand.fallback_url);
+    PERFORM postback.keep_policies();
+    PERFORM postback.keep_partitions();
+    RETURN new_id;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.set_terms(offer postback.ulid, goal text DEFAULT NULL::text, publisher postback.ulid DEFAULT NULL::postback.ulid, percent numeric DEFAULT NULL::numeric, fixed bigint DEFAULT NULL::bigint, min bigint DEFAULT NULL::bigint, max bigint DEFAULT NULL::bigint, brackets jsonb DEFAULT NULL::jsonb, valid_from timestamp with time zone DEFAULT '-infinity'::timestamp with time zone, valid_to timestamp with time zone DEFAULT 'infinity'::timestamp with time zone)
+ RETURNS postback.ulid
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    new_id postback.ulid := postback.new_ulid();
+    its_brand postback.ulid := postback.brand_of_offer(offer);
+    its_goal postback.ulid;
+    starts timestamptz := coalesce(valid_from, '-infinity');
+    ends timestamptz := coalesce(valid_to, 'infinity');
+BEGIN
+    IF goal IS NOT NULL THEN
+        its_goal := postback.find_goal(offer, goal);
+    END IF;
+    IF publisher IS NOT NULL THEN
+        PERFORM postback.check_publisher(publisher);
+    END IF;
+    PERFORM postback.check_valid(starts, ends);
+    IF percent IS NULL AND fixed IS NULL AND brackets IS NULL THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'the terms pay nothing',
+            DETAIL = 'None of the parameters percent, fixed and brackets is given.',
+            HINT = 'For terms that pay nothing on purpose pass fixed => 0.';
+    END IF;
+    IF percent NOT BETWEEN 0 AND 999 OR percent <> pg_catalog.round(percent, 6) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('percent %s is out of range', percent),
+            DETAIL = 'Parameter percent must be from 0 to 999 with at most 6 decimals.',
+            HINT = '8 percent is percent => 8.';
+    END IF;
+    IF fixed < 0 OR min < 0 OR max < 0 THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'an amount is negative',
+            DETAIL = 'Parameters fixed, min and max are minor units of the brand''s currency, 0 or more.',
+            HINT = '5.00 EUR is fixed => 500.';
+    END IF;
+    IF max < coalesce(min, 0) THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'max is below min',
+            DETAIL = pg_catalog.format('Parameter min is %s, max is %s.', min, max),
+            HINT = 'Leave max out for no upper bound.';
+    END IF;
+    IF NOT postback.brackets_valid(brackets) OR brackets @? '$[*].percent ? (@ > 999)' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = 'brackets are not valid',
+            DETAIL = 'Parameter brackets must be a list of at most 64 objects ascending by "from", each with "percent" (0 to 999), "fixed" or both.',
+            HINT = 'For example [{"from": 10000, "percent": 8}].';
+    END IF;
+    INSERT INTO postback.terms
+        (id, brand_id, offer_id, goal_id, publisher_id, percent, fixed, min, max, brackets, valid_from, valid_to)
+    VALUES (new_id, its_brand, set_terms.offer, its_goal, set_terms.publisher, set_terms.percent, set_terms.fixed,
+            set_terms.min, set_terms.max, set_terms.brackets, starts, ends);
+    PERFORM postback.reprice_unpriced(its_brand);
+    RETURN new_id;
 END
 $function$
 ;
@@ -409,6 +536,42 @@ BEGIN
         INSERT INTO postback.callback_secret (callback_id, secret) VALUES (new_id, postback.check_secret(create_callback.secret));
     END IF;
     RETURN new_id;
+END
+$function$
+;
+
+CREATE OR REPLACE FUNCTION postback.rotate_secret(callback postback.ulid, secret text DEFAULT NULL::text)
+ RETURNS text
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+DECLARE
+    fresh text := postback.check_secret(coalesce(secret, pg_catalog.encode(postback.random_bytes(32), 'base64')));
+BEGIN
+    -- Locks the callback: of two at once the later one's secret is the lasting one.
+    PERFORM FROM postback.callback c WHERE c.id = rotate_secret.callback FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = pg_catalog.format('callback %s does not exist', coalesce(callback::text, 'null')),
+            DETAIL = 'Parameter callback must be the id of a row of postback.callback.',
+            HINT = 'SELECT id, name FROM postback.callback lists them.';
+    END IF;
+    -- Two sign at most: the newest of the others beside it.
+    DELETE FROM postback.callback_secret s
+    WHERE s.callback_id = rotate_secret.callback AND s.secret <> fresh
+      AND (s.valid_to <= pg_catalog.now()
+           OR s.secret <> (SELECT x.secret FROM postback.callback_secret x
+                           WHERE x.callback_id = rotate_secret.callback AND x.secret <> fresh
+                           ORDER BY x.valid_to DESC, x.secret
+                           LIMIT 1));
+    UPDATE postback.callback_secret s SET valid_to = pg_catalog.now() + interval '24 hours'
+    WHERE s.callback_id = rotate_secret.callback AND s.secret <> fresh
+      AND s.valid_to > pg_catalog.now() + interval '24 hours';
+    INSERT INTO postback.callback_secret (callback_id, secret) VALUES (rotate_secret.callback, fresh)
+    ON CONFLICT ON CONSTRAINT callback_secret_pkey DO UPDATE SET valid_to = 'infinity';
+    RETURN fresh;
 END
 $function$
 ;
@@ -1010,7 +1173,7 @@ BEGIN
            ARRAY(SELECT s.secret FROM postback.callback_secret s
                  WHERE s.callback_id = l.callback_id AND s.valid_to > at
                  ORDER BY s.valid_to DESC, s.secret
-                 LIMIT 4),
+                 LIMIT 2),
            l.number, 10000
     FROM place
     CROSS JOIN leased l
@@ -1611,6 +1774,17 @@ END
 $function$
 ;
 
+CREATE OR REPLACE FUNCTION postback.change_count(conversion postback.ulid)
+ RETURNS integer
+ LANGUAGE sql
+ STABLE STRICT
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+    SELECT count(*)::integer FROM postback.history h
+    WHERE h.conversion_id = change_count.conversion AND h.id >= change_count.conversion
+$function$
+;
+
 CREATE OR REPLACE FUNCTION postback.callback_figures(since interval, newest bigint)
  RETURNS TABLE(id postback.ulid, name text, enabled boolean, disabled_reason text, failing_since timestamp with time zone, attempts bigint, success_rate numeric, streak bigint, p50_ms integer, p99_ms integer, last_error text, last_error_at timestamp with time zone, last_success_at timestamp with time zone, queued bigint, delayed bigint, oldest_due timestamp with time zone)
  LANGUAGE sql
@@ -2108,7 +2282,9 @@ AS $function$
         ('daily',      'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
         ('daily_brand', 'brand_id = ANY ({brands})'),
         ('daily_visitor', 'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
-        ('delivery',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})'),
+        -- A publisher's conversion is told to others too, with keys that are theirs: of a delivery it sees what it sees the callback of.
+        ('delivery',   'brand_id = ANY ({brands}) OR publisher_id = ANY ({publishers})
+                        AND callback_id IN (SELECT k.id FROM postback.callback k)'),
         ('attempt',    'brand_id = ANY ({brands}) OR cardinality({publishers}) > 0
                         AND EXISTS (SELECT FROM postback.delivery d WHERE d.id = delivery_id)'))
         AS p (relation, condition)
@@ -2499,6 +2675,8 @@ COMMENT ON COLUMN postback.delivery.offer_id IS 'Of the offer; null: none';
 
 COMMENT ON COLUMN postback.delivery.publisher_id IS 'Who is told, or whose conversion a third party is told of';
 
+COMMENT ON COLUMN postback.delivery.seq IS '1, 2, 3 ... per callback and conversion; after earlier ones were dropped it goes on above the number of changes';
+
 COMMENT ON COLUMN postback.delivery.test IS 'A test order''s';
 
 COMMENT ON COLUMN postback.delivery.url IS 'Rendered';
@@ -2633,9 +2811,18 @@ COMMENT ON COLUMN postback.click_reply.location IS 'Where the visitor is sent';
 
 COMMENT ON ROUTINE postback.attribute(postback.ulid,postback.ulid,text,text) IS 'Gives a pending, unattributed conversion to the publisher of a click of the same brand, and prices it; the offer''s own hold, if it has one, counts from when the order came';
 
+COMMENT ON ROUTINE postback.callback_check() IS 'Before a callback is saved: lints its templates, refuses what is wrong (of one that a dump brings back it warns), notes what is doubtful';
+
 COMMENT ON ROUTINE postback.check_url(text,text) IS 'Refuses what is not an absolute http or https URL of up to 4096 bytes';
 
 COMMENT ON ROUTINE postback.check_period(text,interval) IS 'Refuses null, negative and endless periods';
+
+COMMENT ON ROUTINE postback.check_map(text,jsonb) IS 'Refuses what is not a flat JSON object from the brand''s words to ours. parameter: param_map or status_map, whose words differ';
+
+COMMENT ON ROUTINE postback.issue_token(postback.ulid,text,jsonb,jsonb,text,cidr[],text,integer,boolean,timestamp with time zone) IS 'A postback URL for the brand; returns the token, which is shown only here (its SHA-256 is kept), and its path.
+param_map, status_map: the brand''s words to ours (aliases too), {"transaction_id": "click_id"}. reply_style: json, text, always200.
+allow_ips: who may call. hmac_secret: calls must be signed. rate_limit: calls per second. test: every order is a test.
+Errors: invalid_parameter_value.';
 
 COMMENT ON ROUTINE postback.terms_changed() IS 'Makes a new version of terms that an UPDATE changes and conversions were priced with: a row of its own with a new id; the old one
 ends now. Those that have ended are left as they are, with a warning; those that priced nothing are changed where they stand';
@@ -2645,6 +2832,9 @@ REVOKE ALL ON ROUTINE postback.terms_changed() FROM PUBLIC, postback_ingest, pos
 COMMENT ON ROUTINE postback.terms_deleted() IS 'Refuses to delete terms that conversions were priced with';
 
 REVOKE ALL ON ROUTINE postback.terms_deleted() FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+
+COMMENT ON ROUTINE postback.rotate_secret(postback.ulid,text) IS 'A new signing secret for the callback, returned as whsec_...; generated (32 bytes) unless given in base64.
+Requests are signed with the former one too for 24 hours; one before that ends at once. Errors: invalid_parameter_value.';
 
 COMMENT ON ROUTINE postback.brand_limit_changed() IS 'Keeps brand.exhausted true to the limit of a new brand, and to a changed one';
 
@@ -2685,9 +2875,8 @@ REVOKE ALL ON ROUTINE postback.mask_auth(text,jsonb) FROM PUBLIC, postback_inges
 COMMENT ON ROUTINE postback.claim(text,integer,interval,text[],integer) IS 'Leases deliveries that are due to a sender, at most max_items, at most per_endpoint for one endpoint (host:port), none for
 full_endpoints; oldest first within an endpoint, endpoints by turns. Of one callback and conversion at most one is in flight,
 and none older than one that a killed sender may have delivered (but with every_status).
-Each row is a request ready to send and the secrets to sign it with (the newest four at most); attempt_id names the claim to
-settle(). What is not
-settled when the lease ends comes back. Never call it in a transaction that stays open: other senders wait for it.';
+Each row is a request ready to send and the secrets to sign it with (the newest two at most); attempt_id names the claim to
+settle(). What is not settled when the lease ends comes back. Never call it in a transaction that stays open: other senders wait for it.';
 
 COMMENT ON ROUTINE postback.settle(text,postback.ulid[],postback.ulid[],text[],integer[],text[],integer[],integer[],inet[],text[]) IS 'Tells what came of claims, one element of each array per attempt: outcome response (with http_code), error, blocked (final)
 or released (not sent). Decides on delivered, retry (5 s, 5 m, 30 m, 2 h, 5 h, 10 h, 10 h, +-20 %, Retry-After seconds if
@@ -2775,10 +2964,18 @@ COMMENT ON COLUMN postback.reconciled.their_value IS 'As our_value; null: the li
 COMMENT ON ROUTINE postback.delay_misfits(postback.ulid[]) IS 'Of deliveries whose delay is over, those whose callback would not fire any more on their conversion as it is now, by the
 conditions that decided on them, or on another status; and why. Likewise of events and clicks. claim() skips them';
 
+COMMENT ON ROUTINE postback.change_count(postback.ulid) IS 'How often a conversion was changed, its creation included: where seq goes on once its deliveries were dropped';
+
+REVOKE ALL ON ROUTINE postback.change_count(postback.ulid) FROM PUBLIC, postback_ingest, postback_sender, postback_operator, postback_reader;
+
 COMMENT ON ROUTINE postback.send_test(postback.ulid) IS 'Sends one delivery to the callback''s real URL now, whatever its delay, and returns its id: SELECT * FROM postback.deliveries
 WHERE id = ... shows what came of it. It is rendered with the newest conversion, event or click, by the callback''s type, that fits
 it (of the last 10,000), or with sample values if there is none. It is a test: {test} is 1, the column test true; conversion_id,
 event_id and click_id are null, so that it counts in no seq and supersedes nothing. Errors: invalid_parameter_value.';
+
+COMMENT ON ROUTINE postback.lint_callbacks() IS 'What saving would say of each callback as it is saved, one row per finding. finding: unknown_macro, plain_http ...
+field: reasons, url, auth, or params or headers and the name. position: of what in the field, in bytes from 1; null: all of it.
+hint: what to do. refused: true = it could not be saved so today, false = a doubt.';
 
 COMMENT ON COLUMN postback.conversions.attribution IS 'click, promo_code, last_click or none';
 
