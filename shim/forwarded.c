@@ -68,6 +68,16 @@ parse_entry(PbSlice entry, PbAddress *address)
 	return pb_address_parse((PbSlice) {entry.data, end}, address) && address->family == 4 && is_port(entry, end);
 }
 
+/* An IPv4 client of a proxy that listens on an IPv6 socket is the IPv4 address, as our own peers are. */
+static bool
+entry_address(PbSlice entry, PbAddress *address)
+{
+	if (!parse_entry(entry, address))
+		return false;
+	pb_address_unmap(address);
+	return true;
+}
+
 PbAddress
 forwarded_sender(const CidrList *trusted, const HttpRequest *request)
 {
@@ -76,7 +86,7 @@ forwarded_sender(const CidrList *trusted, const HttpRequest *request)
 	PbSlice		list = request->field[HTTP_FORWARDED_FOR];
 	PbSlice		entry;
 
-	while (cidr_list_contains(trusted, &sender) && take_last(&list, &entry) && parse_entry(entry, &before))
+	while (cidr_list_contains(trusted, &sender) && take_last(&list, &entry) && entry_address(entry, &before))
 		sender = before;
 	return sender;
 }

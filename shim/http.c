@@ -446,8 +446,6 @@ gate_recv(int fd, void *buffer, size_t size, int flags)
 static bool
 address_from(const struct sockaddr *from, PbAddress *address)
 {
-	static const unsigned char mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
-
 	memset(address, 0, sizeof(*address));
 	if (from->sa_family == AF_INET)
 	{
@@ -459,13 +457,7 @@ address_from(const struct sockaddr *from, PbAddress *address)
 		return false;
 	address->family = 6;
 	memcpy(address->bytes, &((const struct sockaddr_in6 *) from)->sin6_addr, 16);
-	if (memcmp(address->bytes, mapped, sizeof(mapped)) == 0)
-	{
-		PbAddress	inner = {.family = 4};
-
-		memcpy(inner.bytes, address->bytes + 12, 4);
-		*address = inner;
-	}
+	pb_address_unmap(address);
 	return true;
 }
 

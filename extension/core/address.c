@@ -227,6 +227,18 @@ pb_address_parse(PbSlice text, PbAddress *address)
 	return address->family == 6 ? parse_v6(text, address->bytes) : parse_v4(text, address->bytes);
 }
 
+void
+pb_address_unmap(PbAddress *address)
+{
+	static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
+	PbAddress	inside = {.family = 4};
+
+	if (address->family != 6 || memcmp(address->bytes, mapped, sizeof(mapped)) != 0)
+		return;
+	memcpy(inside.bytes, address->bytes + sizeof(mapped), 4);
+	*address = inside;
+}
+
 static bool
 same_prefix(const uint8_t *a, const uint8_t *b, int bits)
 {

@@ -36,6 +36,9 @@ extern const size_t pb_special_range_count;
 /* Strict literals: dotted quad of four decimal numbers without leading zeros, or RFC 4291 text (no zone). */
 extern bool pb_address_parse(PbSlice text, PbAddress *address);
 
+/* Makes an IPv4-mapped address (::ffff:192.0.2.1) the IPv4 address that it stands for; others stay as they are. */
+extern void pb_address_unmap(PbAddress *address);
+
 /* "10.0.0.0/8" or a bare address (= full length); host bits must be zero. */
 extern bool pb_cidr_parse(PbSlice text, PbCidr *cidr);
 extern bool pb_cidr_contains(const PbCidr *cidr, const PbAddress *address);

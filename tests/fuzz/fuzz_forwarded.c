@@ -1,15 +1,30 @@
 /*
  * fuzz_forwarded.c: X-Forwarded-For and -Proto (shim/forwarded.c): an address is believed only if everybody to the right of it
- * is a trusted proxy.
+ * is a trusted proxy. An IPv4-mapped one is the IPv4 address.
  */
 #include "fuzz.h"
 
 #include <arpa/inet.h>
+#include <netinet/in.h>
 #include <strings.h>
 
 #include "forwarded.h"
 
 #define ENTRIES_MAX 64
+
+/* RFC 4291, 2.5.5.2 */
+static void
+unmap(PbAddress *address)
+{
+	struct in6_addr in6;
+	PbAddress	in = {.family = 4};
+
+	memcpy(&in6, address->bytes, sizeof(in6));
+	if (address->family != 6 || !IN6_IS_ADDR_V4MAPPED(&in6))
+		return;
+	memcpy(in.bytes, &in6.s6_addr[12], 4);
+	*address = in;
+}
 
 /* An address as proxies write it, by the C library: bare, in brackets, with a port of up to five digits behind. */
 static bool
@@ -96,6 +111,7 @@ check_properties(Input *in)
 	expected = request.peer;
 	while (trusts(&trusted, &expected) && count > 0 && read_entry(entries[count - 1], &found))
 	{
+		unmap(&found);
 		expected = found;
 		count--;
 	}
