@@ -52,7 +52,8 @@ static const struct
 	const char *message;
 	unsigned	routes;
 }			errors[] = {
-	{PB_NOT_FOUND, "There is nothing here: postbacks go to /p/TOKEN, clicks to /c/LINK.", 1u << ROUTE_OTHER},
+	{PB_NOT_FOUND, "There is nothing here: postbacks go to /p/TOKEN, clicks to /c/LINK.",
+	1u << ROUTE_POSTBACK | 1u << ROUTE_PIXEL | 1u << ROUTE_OTHER},
 	{PB_UNKNOWN_LINK, "There is no such link: check the tracking URL.", 1u << ROUTE_CLICK},
 	{PB_METHOD_NOT_ALLOWED, "This address does not take that method: Allow says which it takes.",
 	1u << ROUTE_POSTBACK | 1u << ROUTE_PIXEL | 1u << ROUTE_CLICK | 1u << ROUTE_HEALTH},

@@ -788,10 +788,26 @@ is_vetted(const Connection *c)
 	return c != NULL && c->target != NULL && c->framing.requests > c->handled;
 }
 
+/* As refused_pixel, of the whole request: the gate may have read on since. */
+static bool
+asked_pixel(const Connection *c)
+{
+	PbSlice		path = c->request.path;
+
+	return c->http->options.pixel.len > 0 && path.len >= 4 &&
+		pb_slice_equal((PbSlice) {path.data + path.len - 4, 4}, PB_LITERAL(".gif"));
+}
+
 static void
 reply_overflow(Connection *c)
 {
-	static const HttpReply reply = {
+	const HttpReply image = {
+		.status = 503,
+		.content_type = "image/gif",
+		.body = c->http->options.pixel,
+		.header = {{"Cache-Control", "no-store"}, {"X-Postback-Code", pb_code_name(PB_UNAVAILABLE)}, {"Retry-After", "1"}}
+	};
+	static const HttpReply json = {
 		.status = 503,
 		.content_type = "application/json",
 		.body = PB_LITERAL("{\"ok\":false,\"code\":\"unavailable\","
@@ -800,7 +816,7 @@ reply_overflow(Connection *c)
 	};
 
 	c->http->stats.rejected_503++;
-	http_reply(&c->request, &reply);
+	http_reply(&c->request, asked_pixel(c) ? &image : &json);
 }
 
 static enum MHD_Result

@@ -68,8 +68,7 @@ token_of(PbSlice path)
 Route
 postback_route(PbSlice path)
 {
-	if (path.len <= PREFIX_LENGTH || path.len > PREFIX_LENGTH + POSTBACK_TOKEN_LIMIT ||
-		!pb_slice_equal((PbSlice) {path.data, PREFIX_LENGTH}, PB_LITERAL(PREFIX)) ||
+	if (path.len <= PREFIX_LENGTH || !pb_slice_equal((PbSlice) {path.data, PREFIX_LENGTH}, PB_LITERAL(PREFIX)) ||
 		pb_slice_find(path, '/', PREFIX_LENGTH) < path.len)
 		return ROUTE_OTHER;
 	return route_of(path);
@@ -104,6 +103,11 @@ postback_check(Postbacks *postbacks, Route route, HttpRequest *request)
 {
 	bool		post = is_post(request);
 
+	if (token_of(request->path).len > POSTBACK_TOKEN_LIMIT)
+	{
+		answer_error(postbacks->answers, route, request, PB_NOT_FOUND);
+		return false;
+	}
 	if (!post && !pb_slice_equal(request->method, PB_LITERAL("GET")))
 	{
 		answer_error(postbacks->answers, route, request, PB_METHOD_NOT_ALLOWED);

@@ -27,7 +27,7 @@ extern BatchKind postback_kind(Postbacks *postbacks, int statement);
 /* ROUTE_POSTBACK or ROUTE_PIXEL if the path is one of these, else ROUTE_OTHER. */
 extern Route postback_route(PbSlice path);
 
-/* Answers what can be refused without the database (405, 415, 429) and returns false; else the request may be queued. */
+/* Answers what can be refused without the database (404, 405, 415, 429) and returns false; else the request may be queued. */
 extern bool postback_check(Postbacks *postbacks, Route route, HttpRequest *request);
 
 #endif							/* POSTBACKD_POSTBACK_H */

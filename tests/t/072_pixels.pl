@@ -6,7 +6,9 @@ use warnings;
 
 use FindBin;
 use lib "$FindBin::Bin/lib";
+use IO::Socket::INET;
 use PostbackTest;
+use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $t = PostbackTest->new;
@@ -99,6 +101,8 @@ for my $case (
 	[ [ $p{token}, undef ], '400 missing_parameter', 'nothing' ],
 	[ [ $p{token}, 'order=NONE&status=approved' ], '404 unknown_order', 'an order that is not known' ],
 	[ [ "$p{token}x", 'order=P-9&value=1' ], '404 unknown_token', 'a token that is not known' ],
+	[ [ 'x' x 255, 'order=P-9&value=1' ], '404 unknown_token', 'one of 255 bytes' ],
+	[ [ 'x' x 256, 'order=P-9&value=1' ], '404 not_found', 'a path that is too long for a token' ],
 	[ [ $p{token}, 'event=signup&order=E-1', cookie => $cookie ], '200 event', 'an event' ],
 	[ [ $p{token}, 'event=Signup&order=E-1', cookie => $cookie ], '200 duplicate', 'the event again: once per event and order' ],
 	[ [ $p{token}, 'event=signup', cookie => $cookie ], '200 event', 'an event without an order' ],
@@ -131,6 +135,34 @@ while (pixel($limited, 'order=L-1&value=1') !~ /^429/ && ++$count < 100) { }
 is("$reply->{status} $reply->{headers}{'x-postback-code'} $reply->{headers}{'retry-after'}", '429 rate_limited 1', 'too many calls for the token');
 is_image('an image as well');
 like($t->request('GET', '/metrics', port => $serve->{metrics})->{body}, qr/^postbackd_requests_total\{route="pixel",outcome="created"\} [1-9]/m, 'the metrics count pixels apart');
+
+# Of the large bodies that come in slowly, the oldest gives way when there are too many at once; here it is that of a pixel.
+sub slow_body
+{
+	my ($path) = @_;
+	my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $serve->{port}) or die "connect: $!";
+	syswrite $socket, "POST $path HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+	  . "Content-Length: 65536\r\n\r\n" . 'x' x 61440;
+	return $socket;
+}
+
+# Has the daemon read all that was sent to it?
+sub all_is_read
+{
+	my $port = sprintf '%04X', $serve->{port};
+	return !grep { /^ *\d+: \w+:$port \w+:\w+ 01 \w+:(\w+)/ && hex $1 } split /\n/, slurp_file('/proc/net/tcp');
+}
+my $oldest = slow_body("/p/$p{token}.gif");
+$t->wait_until('the first is read', \&all_is_read);
+my @others = map { slow_body("/p/$p{token}") } 1 .. 16 * 1024 / 60 + 1;
+$t->wait_until('the others are read', \&all_is_read);
+syswrite $oldest, 'x' x 4096;
+my ($head, $body) = split /\r\n\r\n/, join('', <$oldest>), 2;
+$reply = { status => (split / /, $head)[1], body => $body, headers => { map { /^([^:]+): (.*)/ ? (lc $1 => $2) : () } split /\r\n/, $head } };
+is("$reply->{status} " . ($reply->{headers}{'x-postback-code'} // 'none'), '503 unavailable', 'too many large bodies at once');
+is($reply->{headers}{'retry-after'}, 1, 'to be sent again');
+is_image('an image too');
+close $_ for $oldest, @others;
 
 $t->node->stop('immediate');
 is(pixel($p{token}, 'order=P-11&value=1'), '503 unavailable', 'without a database');
