@@ -44,12 +44,16 @@ struct Loop
 	void	   *signal_context;
 };
 
+/*
+ * Not CLOCK_MONOTONIC, which stands still while the host is suspended: leases go on.  libcurl and c-ares keep time by
+ * clocks of their own; with them only spans are exchanged, and either asks again for what is left if its timer comes early.
+ */
 int64_t
 loop_now_us(void)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (int64_t) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 

@@ -61,7 +61,10 @@ extern void loop_stop(Loop *loop, int exit_code);
 /* So many connections, or as many as the limit of open files has room for beside what else there is; the log then says so. */
 extern int	loop_room(int connections);
 
-/* Monotonic milliseconds / microseconds.  loop_now_ms is taken once per turn; loop_now_us asks the clock. */
+/*
+ * Milliseconds / microseconds that never go back and pass while the host is suspended, too.  loop_now_ms is taken once per
+ * turn; loop_now_us asks the clock.
+ */
 extern int64_t loop_now_ms(const Loop *loop);
 extern int64_t loop_now_us(void);
 

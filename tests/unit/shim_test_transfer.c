@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -37,6 +38,19 @@ epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *event)
 	return (int) syscall(SYS_epoll_ctl, epoll_fd, operation, fd, event);
 }
 
+/* For how long the host was suspended: CLOCK_MONOTONIC, by which libcurl goes, stood still meanwhile. */
+static int	suspended_s;
+
+int
+clock_gettime(clockid_t clock, struct timespec *now)
+{
+	int			result = (int) syscall(SYS_clock_gettime, clock, now);
+
+	if (clock == CLOCK_BOOTTIME)
+		now->tv_sec += suspended_s;
+	return result;
+}
+
 typedef struct Setup
 {
 	Loop	   *loop;
@@ -53,6 +67,7 @@ typedef struct Setup
 	int			accepted;
 	int			requests;
 	bool		closing;		/* each answer is its connection's last */
+	bool		silent;			/* it does not answer */
 
 	LoopHook	hook;
 	int			turns;			/* of the loop */
@@ -79,6 +94,8 @@ on_request(void *context, unsigned ready)
 		if (length > 0)
 		{
 			setup->requests++;
+			if (setup->silent)
+				continue;
 			assert_int_equal(send(setup->connections[i].fd, answer, strlen(answer), 0), strlen(answer));
 		}
 	}
@@ -231,6 +248,34 @@ count_turn(void *context)
 	++*(int *) context;
 }
 
+static void
+on_suspend(void *context)
+{
+	(void) context;
+	suspended_s += 2;
+}
+
+/* Its time limit comes later by libcurl's clock than by ours, but it comes. */
+static void
+suspended_while_it_waits(void **state)
+{
+	Setup		setup;
+	LoopTimer	moment = {0};
+
+	(void) state;
+	set_up(&setup);
+	loop_hook_add(setup.loop, &setup.hook, count_turn, &setup.turns);
+	setup.silent = true;
+	start(&setup, 1000);
+	loop_timer_set(setup.loop, &moment, 100, on_suspend, NULL);
+	wait_for_end(&setup);
+	assert_int_equal(setup.ends[0], TRANSFER_UNREACHED);
+	assert_int_equal(setup.requests, 1);
+	assert_in_range(setup.turns, 1, 50);
+	loop_hook_remove(setup.loop, &setup.hook);
+	tear_down(&setup);
+}
+
 /* A request to 127.0.0.HOST, which is answered. */
 static void
 ask_host(Setup *setup, int host)
@@ -271,6 +316,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connection_that_cannot_be_watched),
 		cmocka_unit_test(time_is_up_before_it_is_sent),
+		cmocka_unit_test(suspended_while_it_waits),
 		cmocka_unit_test(each_host_keeps_its_connection),
 	};
 
