@@ -72,6 +72,14 @@ finish_unsent(Delivery *delivery, DeliveryOutcome outcome, const char *error)
 	finish(delivery, outcome, ENDPOINT_NO_NEWS, error, (PbSlice) {0});
 }
 
+/* We had no descriptor, memory or room for it, which is not the endpoint's fault: given back, and not counted as an attempt. */
+static void
+finish_for_shortage(Delivery *delivery, const char *error)
+{
+	delivery->shortage = true;
+	finish_unsent(delivery, DELIVERY_RELEASED, error);
+}
+
 /* Makes out's text a string; what did not fit is cut. */
 static const char *
 as_string(PbOut *out)
@@ -88,12 +96,14 @@ on_transferred(void *context, const TransferResult *result)
 		[TRANSFER_FAILED] = ENDPOINT_FAILED,
 		[TRANSFER_UNREACHED] = ENDPOINT_UNREACHED,
 		[TRANSFER_BLOCKED] = ENDPOINT_NO_NEWS,
+		[TRANSFER_UNSENT] = ENDPOINT_NO_NEWS,
 	};
 	static const DeliveryOutcome outcomes[] = {
 		[TRANSFER_ANSWERED] = DELIVERY_RESPONSE,
 		[TRANSFER_FAILED] = DELIVERY_ERROR,
 		[TRANSFER_UNREACHED] = DELIVERY_ERROR,
 		[TRANSFER_BLOCKED] = DELIVERY_BLOCKED,
+		[TRANSFER_UNSENT] = DELIVERY_RELEASED,
 	};
 	Delivery   *delivery = context;
 	bool		refused = result->end == TRANSFER_ANSWERED && result->http_code >= 400;
@@ -101,6 +111,7 @@ on_transferred(void *context, const TransferResult *result)
 	delivery->http_code = result->http_code;
 	delivery->retry_after = result->retry_after;
 	delivery->address = result->address;
+	delivery->shortage = result->end == TRANSFER_UNSENT;
 	if (result->end == TRANSFER_ANSWERED)
 		delivery->endpoint->good = result->address;
 	finish(delivery, outcomes[result->end], refused ? ENDPOINT_REFUSED : news[result->end], result->error, result->response);
@@ -283,7 +294,7 @@ send_request(Delivery *delivery, PbSlice target, const PbAddress *addresses, siz
 	request.header_count = own.header_count;
 	request.address_count = choose_addresses(delivery->endpoint, addresses, count, chosen);
 	if (!transfer_start(delivery->attempts->tools.transfers, &request, on_transferred, delivery))
-		finish_unsent(delivery, DELIVERY_RELEASED, "");
+		finish_for_shortage(delivery, "out of memory");
 }
 
 /* The addresses are known: look at them, then send. */
@@ -309,7 +320,7 @@ send_to(Delivery *delivery, const PbAddress *addresses, size_t count)
 	text = malloc(url->query.len + 2);
 	if (text == NULL)
 	{
-		finish_unsent(delivery, DELIVERY_RELEASED, "");
+		finish_for_shortage(delivery, "out of memory");
 		return;
 	}
 	out = pb_out(text, url->query.len + 2);
@@ -327,6 +338,11 @@ on_resolved(void *context, const ResolveAnswer *answer)
 	if (answer->error == NULL)
 	{
 		send_to(delivery, answer->addresses, answer->count);
+		return;
+	}
+	if (answer->shortage)
+	{
+		finish_for_shortage(delivery, answer->error);
 		return;
 	}
 	pb_out_slice(&why, PB_LITERAL("host "));

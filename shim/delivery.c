@@ -188,6 +188,7 @@ delivery_read(Delivery *delivery, const DbResult *result, int row)
 	delivery->milliseconds = -1;
 	delivery->address = (PbAddress) {0};
 	delivery->error = delivery->response = (PbSlice) {0};
+	delivery->shortage = false;
 	delivery->settle_failures = 0;
 	return true;
 }

@@ -56,6 +56,7 @@ typedef struct Delivery
 	DeliveryOutcome outcome;
 	int			http_code;		/* 0 = none */
 	int			retry_after;	/* -1 = none */
+	bool		shortage;		/* released for want of descriptors, memory or room of ours */
 	int			milliseconds;	/* -1 = none */
 	PbAddress	address;		/* family 0 = none */
 	PbSlice		error;

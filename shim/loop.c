@@ -123,6 +123,12 @@ loop_room(int connections)
 	return limit.rlim_cur > 2 * SPARE_DESCRIPTORS ? (int) limit.rlim_cur - SPARE_DESCRIPTORS : SPARE_DESCRIPTORS;
 }
 
+bool
+loop_is_shortage(int error)
+{
+	return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM;
+}
+
 static uint32_t
 epoll_interest(unsigned interest)
 {

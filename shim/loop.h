@@ -61,6 +61,9 @@ extern void loop_stop(Loop *loop, int exit_code);
 /* So many connections, or as many as the limit of open files has room for beside what else there is; the log then says so. */
 extern int	loop_room(int connections);
 
+/* Does a system call fail with this errno for want of descriptors or memory, whatever it was asked to do? */
+extern bool loop_is_shortage(int error);
+
 /*
  * Milliseconds / microseconds that never go back and pass while the host is suspended, too.  loop_now_ms is taken once per
  * turn; loop_now_us asks the clock.

@@ -8,12 +8,16 @@
  */
 #include "resolve.h"
 
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include <ares.h>
 
@@ -29,6 +33,7 @@
 #define CONFIG_CHECK_MS 5000
 
 static const char config_path[] = "/etc/resolv.conf";
+static const char nothing_to_ask_with[] = "there is no open file or memory left to ask for the host name";
 
 /* A name asked for or known. */
 typedef struct ResolveName
@@ -38,6 +43,7 @@ typedef struct ResolveName
 	struct ResolveName *newer;
 	Resolver   *resolver;
 	bool		asking;
+	int64_t		asked_us;
 	int64_t		good_until_ms;
 	PbAddress  *addresses;
 	size_t		count;
@@ -69,6 +75,7 @@ struct Resolver
 	ResolveName *newest;
 	int			name_count;
 	bool		restarting;
+	int64_t		shortage_us;	/* when there was last no descriptor or memory to ask with */
 };
 
 static void ask(Resolver *resolver, ResolveName *name);
@@ -150,16 +157,69 @@ on_socket_state(void *context, ares_socket_t fd, int readable, int writable)
 			return;
 		}
 	socket = calloc(1, sizeof(*socket));
-	if (socket == NULL)
-		return;					/* the question then ends by its time limit */
-	socket->resolver = resolver;
-	if (!loop_io_start(resolver->loop, &socket->io, fd, interest, on_socket_ready, socket))
+	if (socket != NULL)
+		socket->resolver = resolver;
+	if (socket == NULL || !loop_io_start(resolver->loop, &socket->io, fd, interest, on_socket_ready, socket))
 	{
+		resolver->shortage_us = loop_now_us();	/* the question ends by its time limit */
 		free(socket);
 		return;
 	}
 	socket->next = resolver->sockets;
 	resolver->sockets = socket;
+}
+
+/* ---- c-ares's sockets: only to know of a socket that could not be made, which it takes for a name server that refuses ---- */
+
+static ares_socket_t
+open_socket(int family, int type, int protocol, void *context)
+{
+	Resolver   *resolver = context;
+	int			fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+
+	if (fd < 0 && loop_is_shortage(errno))
+		resolver->shortage_us = loop_now_us();
+	return fd;
+}
+
+static int
+close_socket(ares_socket_t fd, void *context)
+{
+	(void) context;
+	return close(fd);
+}
+
+static int
+connect_socket(ares_socket_t fd, const struct sockaddr *address, ares_socklen_t length, void *context)
+{
+	(void) context;
+	return connect(fd, address, length);
+}
+
+static ares_ssize_t
+receive_from(ares_socket_t fd, void *buffer, size_t size, int flags, struct sockaddr *from, ares_socklen_t *length,
+			 void *context)
+{
+	(void) context;
+	return recvfrom(fd, buffer, size, flags, from, length);
+}
+
+static ares_ssize_t
+send_pieces(ares_socket_t fd, const struct iovec *pieces, int count, void *context)
+{
+	(void) context;
+	return writev(fd, pieces, count);
+}
+
+static const struct ares_socket_functions socket_functions = {
+	open_socket, close_socket, connect_socket, receive_from, send_pieces
+};
+
+/* Can it be for want of something of ours that the name, asked for since then, has no answer? */
+static bool
+was_short(const Resolver *resolver, const ResolveName *name)
+{
+	return !resolver->channel_open || resolver->shortage_us >= name->asked_us;
 }
 
 static struct timespec
@@ -192,6 +252,8 @@ open_channel(Resolver *resolver)
 	resolver->config_checked_ms = loop_now_ms(resolver->loop);
 	status = ares_init_options(&resolver->channel, &options, mask);
 	resolver->channel_open = status == ARES_SUCCESS;
+	if (resolver->channel_open)
+		ares_set_socket_functions(resolver->channel, &socket_functions, resolver);
 	if (resolver->channel_open && resolver->servers != NULL)
 		status = ares_set_servers_ports_csv(resolver->channel, resolver->servers);
 	if (status != ARES_SUCCESS)
@@ -500,7 +562,10 @@ on_answer(void *context, int status, int timeouts, struct ares_addrinfo *info)
 		answer.count = name->count;
 	}
 	else
-		answer.error = failure_text(status);
+	{
+		answer.shortage = status == ARES_ENOMEM || (status == ARES_ECONNREFUSED && was_short(resolver, name));
+		answer.error = answer.shortage ? nothing_to_ask_with : failure_text(status);
+	}
 	ares_freeaddrinfo(info);
 	answer_waiting(resolver, name, &answer);
 }
@@ -512,6 +577,7 @@ ask(Resolver *resolver, ResolveName *name)
 	struct ares_addrinfo_hints hints = {.ai_flags = ARES_AI_NOSORT, .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
 
 	name->asking = true;
+	name->asked_us = loop_now_us();
 	if (!resolver->channel_open)
 		return;					/* asked when there is one again; until then it times out */
 	ares_getaddrinfo(resolver->channel, name->host, NULL, &hints, on_answer, name);
@@ -523,13 +589,16 @@ ask(Resolver *resolver, ResolveName *name)
 static void
 on_limit(void *context)
 {
-	static const ResolveAnswer too_late = {.error = "the name server does not answer"};
 	Resolver   *resolver = context;
 	int64_t		now = loop_now_ms(resolver->loop);
 
 	while (resolver->waiting != NULL && resolver->waiting->due_ms <= now)
 	{
 		ResolveWaiter *waiter = resolver->waiting;
+		bool		shortage = was_short(resolver, waiter->name);
+		ResolveAnswer too_late = {
+			.error = shortage ? nothing_to_ask_with : "the name server does not answer", .shortage = shortage
+		};
 
 		resolver->waiting = waiter->next;
 		if (resolver->waiting == NULL)
@@ -581,7 +650,7 @@ resolver_lookup(Resolver *resolver, PbSlice host, ResolveWaiter *waiter, Resolve
 	static const PbAddress loopback = {.family = 4, .bytes = {127, 0, 0, 1}};
 	static const ResolveAnswer localhost = {.addresses = &loopback, .count = 1};
 	static const ResolveAnswer no_name = {.error = "the host name is too long"};
-	static const ResolveAnswer no_room = {.error = "too many host names are being looked up"};
+	static const ResolveAnswer no_room = {.error = "too many host names are being looked up", .shortage = true};
 	char		copy[HOST_MAX + 1];
 	ResolveName *name;
 

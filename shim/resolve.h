@@ -26,6 +26,7 @@ typedef struct ResolveAnswer
 	const PbAddress *addresses; /* all that the name has, IPv4 ones first; valid until the handler returns */
 	size_t		count;
 	const char *error;			/* why there are none, NULL if count > 0 */
+	bool		shortage;		/* for want of descriptors, memory or room of ours: it says nothing of the host */
 } ResolveAnswer;
 
 typedef void (*ResolveHandler) (void *context, const ResolveAnswer *answer);

@@ -37,7 +37,7 @@
 #define CALL_GAP_MS 5
 #define CLAIMED_MUCH 256
 
-/* After an error that is not the data's fault. */
+/* After an error that is not the data's fault, or for want of descriptors or memory. */
 #define ERROR_GAP_MS 500
 
 #define SETTLE_LIMIT 1024
@@ -126,6 +126,7 @@ typedef struct Sender
 	int			claim_per_endpoint;
 	int64_t		claim_started_ms;
 	int64_t		claim_after_ms;
+	int64_t		start_after_ms; /* nothing is started or claimed before */
 	bool		settling_now;
 	int			settle_batch;
 	int64_t		settle_after_ms;
@@ -138,6 +139,7 @@ typedef struct Sender
 	LoopTimer	sweep_timer;
 	LoopTimer	drain_timer;
 	LogLimit	error_log;
+	LogLimit	shortage_log;
 	int			tripped_logged;
 	SendMetrics metrics;
 } Sender;
@@ -327,6 +329,19 @@ keep_result(Sender *sender, Delivery *delivery)
 #endif
 }
 
+/* What ends meanwhile gives back what it holds. */
+static void
+wait_for_room(Sender *sender, const Delivery *delivery)
+{
+	int64_t		now = loop_now_ms(sender->loop);
+	int64_t		suppressed;
+
+	sender->start_after_ms = now + ERROR_GAP_MS;
+	if (log_allowed(&sender->shortage_log, now, &suppressed))
+		log_warning("a delivery could not be begun and is given back", LOG_SLICE("error", delivery->error),
+					LOG_INT("in_flight", endpoints_in_flight(sender->endpoints)), LOG_INT("suppressed", suppressed));
+}
+
 static void
 on_attempt_ended(void *context, Delivery *delivery, EndpointNews news)
 {
@@ -336,6 +351,8 @@ on_attempt_ended(void *context, Delivery *delivery, EndpointNews news)
 			  LOG_TEXT("endpoint", delivery->endpoint->name), LOG_INT("attempt", delivery->attempt),
 			  LOG_TEXT("outcome", delivery_outcome_name(delivery->outcome)), LOG_INT("code", delivery->http_code),
 			  LOG_INT("ms", delivery->milliseconds), LOG_SLICE("error", delivery->error));
+	if (delivery->shortage)
+		wait_for_room(sender, delivery);
 	endpoint_ended(sender->endpoints, delivery->endpoint, news, delivery->milliseconds, loop_now_ms(sender->loop));
 	keep_result(sender, delivery);
 }
@@ -541,6 +558,8 @@ claim_due(const Sender *sender)
 {
 	int64_t		after = sender->claim_after_ms;
 
+	if (loop_now_ms(sender->loop) < sender->start_after_ms)
+		return false;
 	if (!sender->claim_again && !endpoints_want_more(sender->endpoints))
 		after += sender->options->poll_ms - CALL_GAP_MS;
 	return loop_now_ms(sender->loop) >= after;
@@ -580,7 +599,7 @@ start_some(Sender *sender)
 	int64_t		now = loop_now_ms(sender->loop);
 	Delivery   *delivery;
 
-	while ((delivery = endpoints_next(sender->endpoints, now)) != NULL)
+	while (now >= sender->start_after_ms && (delivery = endpoints_next(sender->endpoints, now)) != NULL)
 		attempt_start(sender->attempts, delivery);
 }
 
@@ -605,8 +624,11 @@ plan_next_turn(Sender *sender)
 		bool		soon = sender->claim_again || endpoints_want_more(sender->endpoints);
 		int64_t		claim = sender->claim_after_ms + (soon ? 0 : sender->options->poll_ms - CALL_GAP_MS);
 
+		claim = claim < sender->start_after_ms ? sender->start_after_ms : claim;
 		next = claim < next ? claim : next;
 	}
+	if (sender->start_after_ms > now && endpoints_queued(sender->endpoints) > 0 && sender->start_after_ms < next)
+		next = sender->start_after_ms;
 	/* What is due already waits for a connection or for room, and either comes with a turn of its own. */
 	if (next != INT64_MAX && next > now)
 		loop_timer_set(sender->loop, &sender->work_timer, next - now, on_work_timer, sender);

@@ -11,6 +11,7 @@
  */
 #include "transfer.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -65,6 +66,7 @@ typedef struct Transfer
 
 	/* the response */
 	bool		forbidden;		/* the guard said no */
+	bool		shortage;		/* no socket for it */
 	bool		too_late;		/* its time was up before anything was sent */
 	bool		enough;			/* the read limit was reached */
 	bool		header_too_long;
@@ -214,7 +216,9 @@ on_open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *where)
 	}
 	fd = socket(where->family, where->socktype | SOCK_CLOEXEC, where->protocol);
 	/* Else the kernel takes megabytes of an endless response before we close the connection. */
-	if (fd >= 0)
+	if (fd < 0)
+		transfer->shortage = loop_is_shortage(errno);
+	else
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
 	return fd;
 }
@@ -552,6 +556,7 @@ static void
 clear_response(Transfer *transfer)
 {
 	transfer->forbidden = false;
+	transfer->shortage = false;
 	transfer->too_late = false;
 	transfer->enough = false;
 	transfer->header_too_long = false;
@@ -611,6 +616,8 @@ end_of(const Transfer *transfer, CURLcode code)
 {
 	if (transfer->forbidden)
 		return TRANSFER_BLOCKED;
+	if (transfer->shortage)
+		return TRANSFER_UNSENT;
 	if (transfer->too_late)
 		return TRANSFER_UNREACHED;
 	switch (code)
@@ -639,6 +646,8 @@ error_text(const Transfer *transfer, TransferEnd end, CURLcode code)
 		return "";
 	if (end == TRANSFER_BLOCKED)
 		return "the connection's address is not the one that was looked at";
+	if (end == TRANSFER_UNSENT)
+		return "there is no open file or memory left for a connection";
 	if (transfer->too_late)
 		return "its time was up before it could be sent";
 	if (transfer->header_too_long)
@@ -654,7 +663,7 @@ try_next_address(Transfer *transfer, CURLcode code)
 {
 	curl_off_t	connected = 0;
 
-	if (transfer->forbidden || transfer->address_at + 1 >= transfer->address_count ||
+	if (transfer->forbidden || transfer->shortage || transfer->address_at + 1 >= transfer->address_count ||
 		(code != CURLE_COULDNT_CONNECT && code != CURLE_OPERATION_TIMEDOUT))
 		return false;
 	curl_easy_getinfo(transfer->easy, CURLINFO_CONNECT_TIME_T, &connected);

@@ -33,7 +33,8 @@ typedef enum TransferEnd
 	TRANSFER_ANSWERED,			/* a whole response, or TRANSFER_READ_LIMIT of it: http_code is set */
 	TRANSFER_FAILED,			/* the server was there but its answer was not: reset, malformed ... */
 	TRANSFER_UNREACHED,			/* not connected, no TLS, or no whole answer in time */
-	TRANSFER_BLOCKED			/* the guard forbade the socket */
+	TRANSFER_BLOCKED,			/* the guard forbade the socket */
+	TRANSFER_UNSENT				/* there was no descriptor or memory for the socket: it says nothing of the server */
 } TransferEnd;
 
 typedef struct TransferRequest

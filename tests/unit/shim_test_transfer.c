@@ -38,6 +38,21 @@ epoll_ctl(int epoll_fd, int operation, int fd, struct epoll_event *event)
 	return (int) syscall(SYS_epoll_ctl, epoll_fd, operation, fd, event);
 }
 
+/* What the next socket() fails with, if not 0. */
+static int	fail_next_socket;
+
+int
+socket(int domain, int type, int protocol)
+{
+	int			error = fail_next_socket;
+
+	fail_next_socket = 0;
+	if (error == 0)
+		return (int) syscall(SYS_socket, domain, type, protocol);
+	errno = error;
+	return -1;
+}
+
 /* For how long the host was suspended: CLOCK_MONOTONIC, by which libcurl goes, stood still meanwhile. */
 static int	suspended_s;
 
@@ -216,6 +231,33 @@ connection_that_cannot_be_watched(void **state)
 	tear_down(&setup);
 }
 
+/* Our own want of descriptors or memory says nothing of the server. */
+static void
+no_socket_for_it(void **state)
+{
+	static const int errors[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM};
+	Setup		setup;
+
+	(void) state;
+	set_up(&setup);
+	for (int i = 0; i < 4; i++)
+	{
+		fail_next_socket = errors[i];
+		start(&setup, 5000);
+		wait_for_end(&setup);
+		assert_int_equal(setup.ends[i], TRANSFER_UNSENT);
+	}
+	fail_next_socket = EACCES;
+	start(&setup, 5000);
+	wait_for_end(&setup);
+	assert_int_equal(setup.ends[4], TRANSFER_UNREACHED);
+	start(&setup, 5000);
+	wait_for_end(&setup);
+	assert_int_equal(setup.ends[5], TRANSFER_ANSWERED);
+	assert_int_equal(setup.requests, 1);
+	tear_down(&setup);
+}
+
 /* The loop was held up after a request was begun: libcurl's own clock starts only now, but nothing may be sent. */
 static void
 time_is_up_before_it_is_sent(void **state)
@@ -315,6 +357,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(connection_that_cannot_be_watched),
+		cmocka_unit_test(no_socket_for_it),
 		cmocka_unit_test(time_is_up_before_it_is_sent),
 		cmocka_unit_test(suspended_while_it_waits),
 		cmocka_unit_test(each_host_keeps_its_connection),
