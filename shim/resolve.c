@@ -16,7 +16,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/time.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <ares.h>
@@ -169,51 +168,17 @@ on_socket_state(void *context, ares_socket_t fd, int readable, int writable)
 	resolver->sockets = socket;
 }
 
-/* ---- c-ares's sockets: only to know of a socket that could not be made, which it takes for a name server that refuses ---- */
-
-static ares_socket_t
-open_socket(int family, int type, int protocol, void *context)
+/* c-ares takes a socket that it cannot make for a name server that refuses: whether there is one to be had is tried before. */
+static void
+try_socket(Resolver *resolver)
 {
-	Resolver   *resolver = context;
-	int			fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol);
+	int			fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	if (fd < 0 && loop_is_shortage(errno))
+	if (fd >= 0)
+		close(fd);
+	else if (loop_is_shortage(errno))
 		resolver->shortage_us = loop_now_us();
-	return fd;
 }
-
-static int
-close_socket(ares_socket_t fd, void *context)
-{
-	(void) context;
-	return close(fd);
-}
-
-static int
-connect_socket(ares_socket_t fd, const struct sockaddr *address, ares_socklen_t length, void *context)
-{
-	(void) context;
-	return connect(fd, address, length);
-}
-
-static ares_ssize_t
-receive_from(ares_socket_t fd, void *buffer, size_t size, int flags, struct sockaddr *from, ares_socklen_t *length,
-			 void *context)
-{
-	(void) context;
-	return recvfrom(fd, buffer, size, flags, from, length);
-}
-
-static ares_ssize_t
-send_pieces(ares_socket_t fd, const struct iovec *pieces, int count, void *context)
-{
-	(void) context;
-	return writev(fd, pieces, count);
-}
-
-static const struct ares_socket_functions socket_functions = {
-	open_socket, close_socket, connect_socket, receive_from, send_pieces
-};
 
 /* Can it be for want of something of ours that the name, asked for since then, has no answer? */
 static bool
@@ -252,8 +217,6 @@ open_channel(Resolver *resolver)
 	resolver->config_checked_ms = loop_now_ms(resolver->loop);
 	status = ares_init_options(&resolver->channel, &options, mask);
 	resolver->channel_open = status == ARES_SUCCESS;
-	if (resolver->channel_open)
-		ares_set_socket_functions(resolver->channel, &socket_functions, resolver);
 	if (resolver->channel_open && resolver->servers != NULL)
 		status = ares_set_servers_ports_csv(resolver->channel, resolver->servers);
 	if (status != ARES_SUCCESS)
@@ -580,6 +543,7 @@ ask(Resolver *resolver, ResolveName *name)
 	name->asked_us = loop_now_us();
 	if (!resolver->channel_open)
 		return;					/* asked when there is one again; until then it times out */
+	try_socket(resolver);
 	ares_getaddrinfo(resolver->channel, name->host, NULL, &hints, on_answer, name);
 	plan_ares_timer(resolver);
 }
